@@ -20,9 +20,7 @@ pub trait Layout:
 {
     /// The name of the format in lower case.
     const NAME: &'static str;
-    /// Width of the exponent field.
-    const EXPONENT_BITS: u32 = 7 - Self::MANTISSA_BITS;
-    /// Width of the fraction field.
+    /// Width of the fraction field; the exponent has the rest of the seven bits.
     const MANTISSA_BITS: u32;
     /// What is subtracted from the exponent field of a normal number.
     const BIAS: i32;

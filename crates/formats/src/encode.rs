@@ -1,0 +1,183 @@
+//! Casts into FP8: one rounding to nearest-even, straight from the source type.
+
+use half::{bf16, f16};
+
+use crate::fp8::{Fp8, SIGN};
+use crate::layout::{Layout, Specials};
+
+/// What becomes of a value that rounds beyond the largest finite one, and of an infinity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+pub enum Overflow {
+    /// The largest finite value with the sign, as PTX `cvt.rn.satfinite` does.
+    #[default]
+    Saturate,
+    /// Infinity where the format has one, otherwise NaN; both keep the sign if they can.
+    NonSaturate,
+}
+
+/// Every cast rounds once, to nearest with ties to even. Underflow keeps the sign where zero has one; any NaN
+/// becomes [`NAN`](Fp8::NAN), without its sign and payload.
+impl<L: Layout> Fp8<L> {
+    /// Rounds an `f32`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_f32(x: f32, overflow: Overflow) -> Self {
+        let magnitude = round::<L>(min(x.abs(), Self::limit(overflow)));
+        Self::from_rounded(x, magnitude)
+    }
+
+    /// Rounds an `f32`; what is too large becomes the largest value.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_f32_saturating(x: f32) -> Self {
+        Self::from_f32(x, Overflow::Saturate)
+    }
+
+    /// Rounds an `f32`; what is too large becomes infinite or NaN.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_f32_nonsaturating(x: f32) -> Self {
+        Self::from_f32(x, Overflow::NonSaturate)
+    }
+
+    /// Rounds an `f64`, once: the `f32` on the way is rounded to odd, which no later rounding can tell from `x`.
+    #[inline]
+    #[must_use]
+    pub const fn from_f64(x: f64, overflow: Overflow) -> Self {
+        Self::from_f32(round_to_odd(x), overflow)
+    }
+
+    /// Rounds an `f64`; what is too large becomes the largest value.
+    #[inline]
+    #[must_use]
+    pub const fn from_f64_saturating(x: f64) -> Self {
+        Self::from_f64(x, Overflow::Saturate)
+    }
+
+    /// Rounds an `f64`; what is too large becomes infinite or NaN.
+    #[inline]
+    #[must_use]
+    pub const fn from_f64_nonsaturating(x: f64) -> Self {
+        Self::from_f64(x, Overflow::NonSaturate)
+    }
+
+    /// Rounds an `f16`.
+    #[inline]
+    #[must_use]
+    pub const fn from_f16(x: f16, overflow: Overflow) -> Self {
+        Self::from_f32(x.to_f32_const(), overflow)
+    }
+
+    /// Rounds a `bf16`.
+    #[inline]
+    #[must_use]
+    pub const fn from_bf16(x: bf16, overflow: Overflow) -> Self {
+        Self::from_f32(x.to_f32_const(), overflow)
+    }
+
+    /// Rounds an `f32` up with the probability of its place between its two neighbours, otherwise down.
+    ///
+    /// `random` should be uniform, such as a word of a [`StochasticStream`](crate::philox::StochasticStream). Of the
+    /// `d` bits that do not fit, 20 for a normal E4M3, the upper `d` of `random` are added and the sum is cut off;
+    /// values that would lose 32 bits or more become zero.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_f32_stochastic(x: f32, random: u32, overflow: Overflow) -> Self {
+        let beyond = Self::limit(Overflow::NonSaturate);
+        let magnitude = round_stochastically::<L>(min(x.abs(), beyond), random);
+        let magnitude = match overflow {
+            Overflow::Saturate if magnitude > Self::MAX.to_bits() as u32 => {
+                Self::MAX.to_bits() as u32
+            }
+            _ => magnitude,
+        };
+        Self::from_rounded(x, magnitude)
+    }
+
+    /// What larger magnitudes are cut to before rounding: the largest value, or the step after it on the same grid.
+    /// The code of that step is the infinity of E5M2, a NaN of E4M3, and the sign bit, so the NaN, of "fnuz".
+    #[inline(always)]
+    const fn limit(overflow: Overflow) -> f32 {
+        match overflow {
+            Overflow::Saturate => Self::MAX_F32,
+            Overflow::NonSaturate => {
+                f32::from_bits(Self::MAX_F32.to_bits() + (1 << discarded_bits::<L>()))
+            }
+        }
+    }
+
+    /// Joins the code of the rounded magnitude with the sign of `x`, or gives NaN if `x` is one.
+    #[inline(always)]
+    const fn from_rounded(x: f32, magnitude: u32) -> Self {
+        let unsigned = matches!(L::SPECIALS, Specials::FiniteUnsignedZero) && magnitude == 0;
+        let sign = if unsigned { 0 } else { (x.to_bits() >> 24) as u8 & SIGN };
+        Self::from_bits(if x.is_nan() { Self::NAN.to_bits() } else { magnitude as u8 | sign })
+    }
+}
+
+/// The code of `abs` rounded to nearest-even; `abs` is not negative and at most the limit.
+///
+/// The floating-point adder rounds: in the binade of `magic` one unit in the last place is one step of the format at
+/// `abs`. Below the smallest normal value the step stays that of the smallest normal value, so subnormals need no
+/// case of their own. Wrapping operations only because checks would keep loops from becoming SIMD in debug builds.
+#[inline(always)]
+const fn round<L: Layout>(abs: f32) -> u32 {
+    let exponent = exponent::<L>(abs);
+    let magic = exponent.wrapping_add(discarded_bits::<L>() << F32_FRACTION_BITS);
+    let steps = (abs + f32::from_bits(magic)).to_bits().wrapping_sub(magic);
+    steps.wrapping_add(exponent.wrapping_sub(min_exponent::<L>()) >> discarded_bits::<L>())
+}
+
+/// The code of `abs` rounded up where the random bits carry; `abs` is not negative and at most the limit.
+#[inline(always)]
+const fn round_stochastically<L: Layout>(abs: f32, random: u32) -> u32 {
+    let exponent = exponent::<L>(abs);
+    let own_exponent = abs.to_bits() & F32_EXPONENT;
+    // An f32 subnormal has no implicit one, but loses far more than 32 bits anyway.
+    let significand = abs.to_bits() & F32_FRACTION | 1 << F32_FRACTION_BITS;
+    let shift = discarded_bits::<L>() + ((exponent - own_exponent) >> F32_FRACTION_BITS);
+    let steps = if shift < 32 { (significand + (random >> (32 - shift))) >> shift } else { 0 };
+    steps + ((exponent - min_exponent::<L>()) >> discarded_bits::<L>())
+}
+
+/// The exponent field of `abs`, in place, but at least that of the format's smallest normal value.
+#[inline(always)]
+const fn exponent<L: Layout>(abs: f32) -> u32 {
+    let exponent = abs.to_bits() & F32_EXPONENT;
+    if exponent > min_exponent::<L>() { exponent } else { min_exponent::<L>() }
+}
+
+/// The exponent field that the format's smallest normal value has as an `f32`, in place.
+#[inline(always)]
+const fn min_exponent<L: Layout>() -> u32 {
+    ((F32_BIAS + 1 - L::BIAS) as u32) << F32_FRACTION_BITS
+}
+
+/// The fraction bits of an `f32` that a normal value of the format has no room for.
+#[inline(always)]
+const fn discarded_bits<L: Layout>() -> u32 {
+    F32_FRACTION_BITS - L::MANTISSA_BITS
+}
+
+/// The smaller, or `limit` if `abs` is NaN, so that NaN takes the same path as numbers.
+#[inline(always)]
+const fn min(abs: f32, limit: f32) -> f32 {
+    if abs < limit { abs } else { limit }
+}
+
+/// Cuts an `f64` to the 24 significant bits of an `f32` and sets the last of them if anything was lost.
+///
+/// With at least two bits more than the target, rounding to odd makes double rounding harmless (Boldo and
+/// Melquiond, "Emulation of FMA and correctly rounded sums", 2008).
+const fn round_to_odd(x: f64) -> f32 {
+    let lost = x.to_bits() & 0x1FFF_FFFF;
+    let sticky = ((lost != 0) as u64) << 29;
+    f64::from_bits((x.to_bits() - lost) | sticky) as f32
+}
+
+pub(crate) const F32_BIAS: i32 = 127;
+pub(crate) const F32_FRACTION_BITS: u32 = 23;
+const F32_FRACTION: u32 = 0x007F_FFFF;
+const F32_EXPONENT: u32 = 0x7F80_0000;
