@@ -1,0 +1,36 @@
+//! The one device trait of fp8lm, and the data that crosses it.
+//!
+//! A [`Device`] owns memory and works off [`Launch`]es. A launch is data: the name of a kernel
+//! and its arguments. Code that computes is handed a [`Queue`] (a device and one of its streams)
+//! and holds [`Tensor`]s. Nothing here knows which backend runs.
+//!
+//! [`Accounted`] wraps any device and counts its bytes by [`Label`].
+//!
+//! ```
+//! use fp8lm_device::{Launch, Shape};
+//!
+//! let shape = Shape::from([8, 256]);
+//! let launch = Launch::new("fill").f32(0.0).extent(shape.elements());
+//! assert_eq!(launch.kernel(), "fill");
+//! assert_eq!(launch.args().len(), 2);
+//! ```
+//!
+//! Limits: tensors have one to four dims and are contiguous and row-major; a transposition is an
+//! operation, not a view.
+
+mod accounted;
+mod device;
+mod error;
+mod launch;
+mod queue;
+mod shape;
+mod tensor;
+
+pub use accounted::{Accounted, Usage};
+pub use device::{Device, Event, Label, Memory, Properties, Stream};
+pub use error::{Error, Result};
+pub use fp8lm_formats::{DType, Element};
+pub use launch::{Arg, Launch};
+pub use queue::Queue;
+pub use shape::Shape;
+pub use tensor::{Tensor, View};

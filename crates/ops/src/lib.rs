@@ -1,0 +1,29 @@
+//! Checked operations: functions that turn tensors into launches.
+//!
+//! This is the border at which shapes are checked, and the only place that builds launches.
+//! Every function takes a [`Queue`](fp8lm_device::Queue) first and enqueues its work there.
+//! Functions that return tensors allocate them under [`ACTIVATIONS`]; the others write into the
+//! tensors they are handed. The arithmetic of each stands in the table of kernels, under the
+//! kernel's name.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use fp8lm_device::{Label, Queue};
+//! use fp8lm_ops as ops;
+//!
+//! let queue = Queue::new(Arc::new(fp8lm_sim::Emulator::default()))?;
+//! let a = queue.upload(&[1.0f32, 2.0], 2, Label("example"))?;
+//! let y = ops::add(&queue, &a, &a)?;
+//! assert_eq!(queue.download::<f32>(&y)?, [2.0, 4.0]);
+//! # Ok::<(), fp8lm_device::Error>(())
+//! ```
+
+mod cast;
+mod expect;
+
+pub use cast::add;
+
+use fp8lm_device::Label;
+
+/// The label of what operations return: activations and their gradients.
+pub const ACTIVATIONS: Label = Label("activations");

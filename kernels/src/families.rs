@@ -1,0 +1,31 @@
+//! The families of kernels; `families/x.rs` has its twin in the emulator's `twins/x.rs`.
+
+use crate::Kernel;
+
+mod activation;
+mod adamw;
+mod attention;
+mod cast;
+mod cross_entropy;
+mod embedding;
+mod gemm;
+mod gradient;
+mod norm;
+mod quantize;
+mod reduce;
+mod rope;
+
+pub(crate) const ALL: &[&[Kernel]] = &[
+    activation::KERNELS,
+    adamw::KERNELS,
+    attention::KERNELS,
+    cast::KERNELS,
+    cross_entropy::KERNELS,
+    embedding::KERNELS,
+    gemm::KERNELS,
+    gradient::KERNELS,
+    norm::KERNELS,
+    quantize::KERNELS,
+    reduce::KERNELS,
+    rope::KERNELS,
+];

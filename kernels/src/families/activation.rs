@@ -1,0 +1,42 @@
+//! Activation functions of the feed-forward network.
+//!
+//! exp and tanh are the project's own polynomials (`docs/numerics.md`).
+
+use crate::{
+    Contract::Exact,
+    Kernel,
+    kernel::{FLOAT, read, u32, write},
+};
+
+pub(super) const KERNELS: &[Kernel] = &[
+    Kernel {
+        name: "gelu",
+        doc: "The tanh form: y = 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))); order of operations in `docs/numerics.md`.",
+        contract: Exact,
+        params: &[read("x", FLOAT), write("y", FLOAT)],
+    },
+    Kernel {
+        name: "gelu_backward",
+        doc: "dx = dy times the derivative of `gelu` at x.",
+        contract: Exact,
+        params: &[read("dy", FLOAT), read("x", FLOAT), write("dx", FLOAT)],
+    },
+    Kernel {
+        name: "swiglu",
+        doc: "x [rows, 2 cols] holds gate and up side by side; y [rows, cols] = silu(gate) * up, silu(g) = RN(g / RN(1 + exp(-g))).",
+        contract: Exact,
+        params: &[read("x", FLOAT), write("y", FLOAT), u32("rows"), u32("cols")],
+    },
+    Kernel {
+        name: "swiglu_backward",
+        doc: "dx [rows, 2 cols] from dy [rows, cols] and the forward pass's x.",
+        contract: Exact,
+        params: &[
+            read("dy", FLOAT),
+            read("x", FLOAT),
+            write("dx", FLOAT),
+            u32("rows"),
+            u32("cols"),
+        ],
+    },
+];

@@ -1,0 +1,55 @@
+//! AdamW with states each in its own format (FP8-LM, section 2.2).
+
+use crate::{
+    Contract::Exact,
+    Kernel,
+    kernel::{F32, F64, STATE, U32, f32, read, u32, update, write},
+};
+
+pub(super) const KERNELS: &[Kernel] = &[
+    Kernel {
+        name: "adamw_advance",
+        doc: "Unless skip[0] is not 0: powers[0] *= f64(beta1), powers[1] *= f64(beta2). Always: corrections[0] = f32(1 - powers[0]), \
+              corrections[1] = f32(1 - powers[1]).",
+        contract: Exact,
+        params: &[
+            read("skip", U32),
+            update("powers", F64),
+            write("corrections", F32),
+            f32("beta1"),
+            f32("beta2"),
+        ],
+    },
+    Kernel {
+        name: "adamw",
+        doc: "One step for one tensor; every operation is one IEEE f32 rounding, without fused multiply-add. With step = lr / corrections[0], \
+              q = sqrt(corrections[1]), and every state x read as RN(x * RN(1 / x_scale[0])) unless its rule is 0, when it is read as it is: \
+              g = RN(RN(decode(grad) * grad_scale_inv[0]) * clip[0]); p = p * decay where decay != 1; \
+              m = (beta1 * m_code) * im + (1 - beta1) * g; v = (beta2 * v_code) * iv + (1 - beta2) * (g * g); \
+              p = p - step * (m / (sqrt(v) / q + eps)). Each state is then stored as RNE(x * x_scale[0]) with a new x_scale[0] = \
+              scale(amax of the new state, its format's maximum) by its rule (0: none, scale 1; 1: exact; 2: pow2), FP8 saturating. \
+              Nothing changes where skip[0] is not 0.",
+        contract: Exact,
+        params: &[
+            read("grad", STATE),
+            read("grad_scale_inv", F32),
+            read("clip", F32),
+            read("corrections", F32),
+            read("skip", U32),
+            update("master", STATE),
+            update("master_scale", F32),
+            update("m", STATE),
+            update("m_scale", F32),
+            update("v", STATE),
+            update("v_scale", F32),
+            u32("master_rule"),
+            u32("m_rule"),
+            u32("v_rule"),
+            f32("lr"),
+            f32("beta1"),
+            f32("beta2"),
+            f32("eps"),
+            f32("decay"),
+        ],
+    },
+];

@@ -1,0 +1,23 @@
+//! Cross-entropy fused with softmax, loss and gradient in one pass over the logits.
+
+use crate::{
+    Contract::ExactGivenOrder,
+    Kernel,
+    kernel::{F32, FLOAT, U32, f32, read, u32, write},
+};
+
+pub(super) const KERNELS: &[Kernel] = &[Kernel {
+    name: "cross_entropy",
+    doc: "Per row of logits [rows, cols]: m = max, z = canonical sum of exp(x - m), loss[r] = RN(RN(m + log z) - x[target]); \
+          dlogits = RN(RN(RN(exp(x - m) / z) - (1 at the target, else 0)) * gradient_scale), rounded to its type.",
+    contract: ExactGivenOrder,
+    params: &[
+        read("logits", FLOAT),
+        read("targets", U32),
+        write("loss", F32),
+        write("dlogits", FLOAT),
+        u32("rows"),
+        u32("cols"),
+        f32("gradient_scale"),
+    ],
+}];

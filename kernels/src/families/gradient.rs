@@ -1,0 +1,29 @@
+//! Accumulation of gradients over micro-batches, and automatic scaling.
+
+use crate::{
+    Contract::Exact,
+    Kernel,
+    kernel::{F32, FLOAT, FP8, U32, U64, read, u64, update},
+};
+
+pub(super) const KERNELS: &[Kernel] = &[
+    Kernel {
+        name: "accumulate",
+        doc: "y[i] = RN(y[i] + x[i]).",
+        contract: Exact,
+        params: &[read("x", FLOAT), update("y", F32)],
+    },
+    Kernel {
+        name: "accumulate_dequantized",
+        doc: "y[i] = RN(y[i] + RN(decode(code[i]) * scale_inv[0])).",
+        contract: Exact,
+        params: &[read("code", FP8), read("scale_inv", F32), update("y", F32)],
+    },
+    Kernel {
+        name: "auto_scale",
+        doc: "FP8-LM's automatic scaling (section 2.1): where counts[0] / elements exceeds 1e-5, mu[0] = mu[0] / 2, else \
+              mu[0] = RN(mu[0] * f32(2^(1/1000))), within [2^-16, 2^16]. Nothing changes where skip[0] is not 0.",
+        contract: Exact,
+        params: &[read("counts", U64), read("skip", U32), update("mu", F32), u64("elements")],
+    },
+];

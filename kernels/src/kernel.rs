@@ -1,0 +1,99 @@
+//! What the table says of one kernel.
+
+use fp8lm_device::DType;
+
+/// One kernel.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Its name in launches.
+    pub name: &'static str,
+    /// What it computes, with the shapes of its parameters.
+    pub doc: &'static str,
+    /// What is promised of its bits.
+    pub contract: Contract,
+    /// Its parameters, in the order of a launch.
+    pub params: &'static [Param],
+}
+
+/// What a kernel promises of its bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contract {
+    /// There is one right bit pattern.
+    Exact,
+    /// There is one right bit pattern, given the order of reduction that the documentation fixes.
+    ExactGivenOrder,
+}
+
+/// One parameter.
+#[derive(Debug)]
+pub struct Param {
+    /// Its name in documentation and messages.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+}
+
+/// What a parameter takes.
+#[derive(Debug)]
+pub enum Kind {
+    /// Memory that is read, of one of these types.
+    Read(&'static [DType]),
+    /// Memory that is written whole, of one of these types.
+    Write(&'static [DType]),
+    /// Memory that is read and written, of one of these types.
+    Update(&'static [DType]),
+    /// A 32-bit count, extent or choice.
+    U32,
+    /// A 64-bit count.
+    U64,
+    /// A number.
+    F32,
+}
+
+impl Kind {
+    /// Whether the kernel writes through the parameter.
+    pub fn is_written(&self) -> bool {
+        matches!(self, Kind::Write(_) | Kind::Update(_))
+    }
+}
+
+pub(crate) const fn read(name: &'static str, types: &'static [DType]) -> Param {
+    Param { name, kind: Kind::Read(types) }
+}
+
+pub(crate) const fn write(name: &'static str, types: &'static [DType]) -> Param {
+    Param { name, kind: Kind::Write(types) }
+}
+
+pub(crate) const fn update(name: &'static str, types: &'static [DType]) -> Param {
+    Param { name, kind: Kind::Update(types) }
+}
+
+pub(crate) const fn u32(name: &'static str) -> Param {
+    Param { name, kind: Kind::U32 }
+}
+
+pub(crate) const fn u64(name: &'static str) -> Param {
+    Param { name, kind: Kind::U64 }
+}
+
+pub(crate) const fn f32(name: &'static str) -> Param {
+    Param { name, kind: Kind::F32 }
+}
+
+/// Activations and gradients that are not quantised.
+pub(crate) const FLOAT: &[DType] = &[DType::F32, DType::BF16];
+/// The formats of quantised tensors.
+pub(crate) const FP8: &[DType] = &[DType::E4M3, DType::E5M2];
+/// What a matrix multiplication takes.
+pub(crate) const OPERAND: &[DType] = &[DType::F32, DType::BF16, DType::E4M3, DType::E5M2];
+/// The formats that a parameter or an optimizer state may be kept in.
+pub(crate) const STATE: &[DType] = &[DType::F32, DType::BF16, DType::F16, DType::E4M3, DType::E5M2];
+/// Single precision alone.
+pub(crate) const F32: &[DType] = &[DType::F32];
+/// Double precision alone.
+pub(crate) const F64: &[DType] = &[DType::F64];
+/// 32-bit integers.
+pub(crate) const U32: &[DType] = &[DType::U32];
+/// 64-bit counters.
+pub(crate) const U64: &[DType] = &[DType::U64];

@@ -1,0 +1,184 @@
+//! A launch's arguments as slices, for the duration of the launch.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use fp8lm_device::{Arg, DType, Element, Error, Launch, Result, View};
+use fp8lm_kernels::Kernel;
+
+use crate::{
+    floats::{Floats, FloatsMut},
+    memory::{Pool, SimMemory},
+};
+
+/// The arguments of one launch that was checked against the table.
+#[derive(Debug)]
+pub(crate) struct Args<'a> {
+    kernel: &'static Kernel,
+    slots: Vec<Slot>,
+    launch: PhantomData<&'a Launch>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Shared(Raw),
+    Exclusive(Raw),
+    /// A written argument whose slice a twin has taken.
+    Taken,
+    U32(u32),
+    U64(u64),
+    F32(f32),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Raw {
+    base: *mut u8,
+    dtype: DType,
+    elements: usize,
+}
+
+impl<'a> Args<'a> {
+    /// Binds the arguments to memory of `pool`.
+    ///
+    /// # Safety
+    /// The launch has passed [`fp8lm_kernels::check`], so nothing it writes overlaps another
+    /// argument, and nothing else accesses the pool's memory while the value lives.
+    pub(crate) unsafe fn bind(
+        kernel: &'static Kernel,
+        launch: &'a Launch,
+        pool: &Arc<Pool>,
+    ) -> Result<Self> {
+        let slots = launch.args().iter().map(|arg| bind(arg, kernel.name, pool));
+        Ok(Self { kernel, slots: slots.collect::<Result<_>>()?, launch: PhantomData })
+    }
+
+    /// The element type of argument `index`.
+    pub(crate) fn dtype(&self, index: usize) -> DType {
+        self.raw(index).dtype
+    }
+
+    /// The number of elements of argument `index`.
+    pub(crate) fn elements(&self, index: usize) -> usize {
+        self.raw(index).elements
+    }
+
+    /// Argument `index`, which is read and must have `elements` elements.
+    pub(crate) fn read<T: Element>(&self, index: usize, elements: usize) -> Result<&'a [T]> {
+        self.expect(index, elements)?;
+        let Slot::Shared(raw) = self.slots[index] else { self.misuse(index) };
+        Ok(self.shared(index, raw))
+    }
+
+    /// Argument `index`, which is written or updated and must have `elements` elements. Its
+    /// slice can be taken once.
+    pub(crate) fn write<T: Element>(
+        &mut self,
+        index: usize,
+        elements: usize,
+    ) -> Result<&'a mut [T]> {
+        self.expect(index, elements)?;
+        let slot = std::mem::replace(&mut self.slots[index], Slot::Taken);
+        let Slot::Exclusive(raw) = slot else { self.misuse(index) };
+        assert_eq!(raw.dtype, T::DTYPE, "{}: the type of argument {index}", self.kernel.name);
+        // SAFETY: the view lies within live memory, aligned for its type; all bit patterns of an
+        // `Element` are valid; by the contract of `bind` no other slice of this launch or of
+        // another access overlaps it; and the slot is taken, so this is its only slice.
+        Ok(unsafe { std::slice::from_raw_parts_mut(raw.base.cast(), raw.elements) })
+    }
+
+    /// Argument `index`, read as f32 or BF16.
+    pub(crate) fn floats(&self, index: usize, elements: usize) -> Result<Floats<'a>> {
+        Ok(match self.dtype(index) {
+            DType::BF16 => Floats::BF16(self.read(index, elements)?),
+            _ => Floats::F32(self.read(index, elements)?),
+        })
+    }
+
+    /// Argument `index`, written as f32 or BF16.
+    pub(crate) fn floats_mut(&mut self, index: usize, elements: usize) -> Result<FloatsMut<'a>> {
+        Ok(match self.dtype(index) {
+            DType::BF16 => FloatsMut::BF16(self.write(index, elements)?),
+            _ => FloatsMut::F32(self.write(index, elements)?),
+        })
+    }
+
+    /// The extent or choice at `index`.
+    pub(crate) fn extent(&self, index: usize) -> usize {
+        match self.slots[index] {
+            Slot::U32(value) => value as usize,
+            _ => self.misuse(index),
+        }
+    }
+
+    /// The 64-bit count at `index`.
+    pub(crate) fn u64(&self, index: usize) -> u64 {
+        match self.slots[index] {
+            Slot::U64(value) => value,
+            _ => self.misuse(index),
+        }
+    }
+
+    /// The number at `index`.
+    pub(crate) fn f32(&self, index: usize) -> f32 {
+        match self.slots[index] {
+            Slot::F32(value) => value,
+            _ => self.misuse(index),
+        }
+    }
+
+    /// The error of an argument whose value does not fit.
+    pub(crate) fn invalid(&self, index: usize, expected: String, got: String) -> Error {
+        let name = self.kernel.params[index].name;
+        Error::Argument { kernel: self.kernel.name, index, name, expected, got }
+    }
+
+    fn expect(&self, index: usize, elements: usize) -> Result<()> {
+        let got = self.elements(index);
+        if got == elements {
+            return Ok(());
+        }
+        Err(self.invalid(index, format!("{elements} elements"), got.to_string()))
+    }
+
+    fn shared<T: Element>(&self, index: usize, raw: Raw) -> &'a [T] {
+        assert_eq!(raw.dtype, T::DTYPE, "{}: the type of argument {index}", self.kernel.name);
+        // SAFETY: the view lies within live memory, aligned for its type; all bit patterns of an
+        // `Element` are valid; by the contract of `bind` nothing writes it meanwhile.
+        unsafe { std::slice::from_raw_parts(raw.base.cast(), raw.elements) }
+    }
+
+    fn raw(&self, index: usize) -> Raw {
+        match self.slots[index] {
+            Slot::Shared(raw) | Slot::Exclusive(raw) => raw,
+            _ => self.misuse(index),
+        }
+    }
+
+    /// The table was checked, so a twin that asks for the wrong kind is itself wrong.
+    fn misuse(&self, index: usize) -> ! {
+        panic!("the twin of `{}` misuses its argument {index}", self.kernel.name)
+    }
+}
+
+fn bind(arg: &Arg, operation: &'static str, pool: &Arc<Pool>) -> Result<Slot> {
+    Ok(match arg {
+        Arg::Read(view) => Slot::Shared(raw(view, operation, pool)?),
+        Arg::Write(view) | Arg::Update(view) => Slot::Exclusive(raw(view, operation, pool)?),
+        Arg::U32(value) => Slot::U32(*value),
+        Arg::U64(value) => Slot::U64(*value),
+        Arg::F32(value) => Slot::F32(*value),
+    })
+}
+
+fn raw(view: &View, operation: &'static str, pool: &Arc<Pool>) -> Result<Raw> {
+    let base = address(view, operation, pool)?;
+    Ok(Raw { base, dtype: view.dtype(), elements: view.elements() })
+}
+
+/// The address of a view's first byte, if its memory belongs to `pool`.
+pub(crate) fn address(view: &View, operation: &'static str, pool: &Arc<Pool>) -> Result<*mut u8> {
+    let memory = view.memory().as_any().downcast_ref::<SimMemory>();
+    match memory.filter(|memory| memory.is_of(pool)) {
+        Some(memory) => Ok(memory.base().wrapping_add(view.offset())),
+        None => Err(Error::ForeignMemory { operation }),
+    }
+}

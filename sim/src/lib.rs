@@ -1,0 +1,31 @@
+//! The emulator: a [`Device`](fp8lm_device::Device) on the CPU that computes, bit for bit, what
+//! the table of kernels says.
+//!
+//! [`Emulator`] is the device; each kernel's twin stands under `twins/` in the file of its
+//! family. Results depend neither on the number of threads nor on the instruction set.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use fp8lm_device::{DType, Label, Launch, Queue};
+//! use fp8lm_sim::Emulator;
+//!
+//! let queue = Queue::new(Arc::new(Emulator::default()))?;
+//! let y = queue.alloc(DType::F32, 4, Label("example"))?;
+//! queue.launch(Launch::new("fill").write(&y).f32(1.5))?;
+//! assert_eq!(queue.download::<f32>(&y)?, [1.5; 4]);
+//! # Ok::<(), fp8lm_device::Error>(())
+//! ```
+//!
+//! Limits: a launch runs before the call returns, so streams never overlap; one launch at a time
+//! runs on a device, and uses all of its threads.
+
+mod args;
+mod emulator;
+mod floats;
+mod isa;
+mod memory;
+mod twins;
+mod workers;
+
+pub use emulator::{Emulator, Options};
+pub use isa::Isa;

@@ -1,0 +1,166 @@
+//! Rows shared out over threads, each computed whole by one of them, so that the number of
+//! threads changes no bit.
+
+use std::ops::Range;
+
+use crate::{floats::FloatsMut, isa::Isa};
+
+/// The threads of a device and the instruction set they use.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    pool: Option<rayon::ThreadPool>,
+    isa: Isa,
+}
+
+impl Workers {
+    /// `threads` threads; one thread is the caller's own.
+    pub(crate) fn new(threads: usize, isa: Isa) -> Self {
+        let build = || rayon::ThreadPoolBuilder::new().num_threads(threads).build().ok();
+        Self { pool: if threads > 1 { build() } else { None }, isa }
+    }
+
+    /// The number of threads that work at once.
+    pub(crate) fn threads(&self) -> usize {
+        self.pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads)
+    }
+
+    /// The instruction set.
+    pub(crate) fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Splits `outputs` into blocks of at most `grain` rows and calls `body` on each, with the
+    /// rows that it holds, compiled for the instruction set. `body` should be
+    /// `#[inline(always)]`.
+    pub(crate) fn rows<R: Rows>(
+        &self,
+        rows: usize,
+        grain: usize,
+        outputs: R,
+        body: impl Fn(Range<usize>, R) + Sync,
+    ) {
+        let isa = self.isa;
+        let run = |range, outputs| {
+            isa.run(
+                #[inline(always)]
+                || body(range, outputs),
+            )
+        };
+        match &self.pool {
+            Some(pool) if rows > grain => pool.install(|| halve(0..rows, grain, outputs, &run)),
+            _ => serial(0..rows, grain, outputs, &run),
+        }
+    }
+}
+
+fn halve<R: Rows>(
+    rows: Range<usize>,
+    grain: usize,
+    outputs: R,
+    run: &(impl Fn(Range<usize>, R) + Sync),
+) {
+    if rows.len() <= grain {
+        return run(rows, outputs);
+    }
+    // The left half is a whole number of grains, so that blocks do not depend on the threads.
+    let half = rows.len().div_ceil(grain).div_ceil(2) * grain;
+    let middle = rows.start + half;
+    let (left, right) = outputs.split(half);
+    rayon::join(
+        || halve(rows.start..middle, grain, left, run),
+        || halve(middle..rows.end, grain, right, run),
+    );
+}
+
+fn serial<R: Rows>(
+    mut rows: Range<usize>,
+    grain: usize,
+    mut outputs: R,
+    run: &impl Fn(Range<usize>, R),
+) {
+    while rows.len() > grain {
+        let (block, rest) = outputs.split(grain);
+        run(rows.start..rows.start + grain, block);
+        rows.start += grain;
+        outputs = rest;
+    }
+    run(rows, outputs);
+}
+
+/// Something written row by row.
+pub(crate) trait Rows: Send {
+    /// The first `rows` rows, and the rest.
+    fn split(self, rows: usize) -> (Self, Self)
+    where
+        Self: Sized;
+}
+
+/// Rows of `width` elements.
+pub(crate) struct RowsOf<S> {
+    pub(crate) values: S,
+    pub(crate) width: usize,
+}
+
+impl<T: Send> Rows for RowsOf<&mut [T]> {
+    fn split(self, rows: usize) -> (Self, Self) {
+        let (left, right) = self.values.split_at_mut(rows * self.width);
+        (Self { values: left, width: self.width }, Self { values: right, width: self.width })
+    }
+}
+
+impl Rows for RowsOf<FloatsMut<'_>> {
+    fn split(self, rows: usize) -> (Self, Self) {
+        let (left, right) = self.values.split_at(rows * self.width);
+        (Self { values: left, width: self.width }, Self { values: right, width: self.width })
+    }
+}
+
+/// One value a row.
+impl<T: Send> Rows for &mut [T] {
+    fn split(self, rows: usize) -> (Self, Self) {
+        self.split_at_mut(rows)
+    }
+}
+
+/// One value a row.
+impl Rows for FloatsMut<'_> {
+    fn split(self, rows: usize) -> (Self, Self) {
+        self.split_at(rows)
+    }
+}
+
+macro_rules! tuple_of_rows {
+    ($($name:ident: $index:tt),*) => {
+        impl<$($name: Rows),*> Rows for ($($name,)*) {
+            fn split(self, rows: usize) -> (Self, Self) {
+                let parts = ($(self.$index.split(rows),)*);
+                (($(parts.$index.0,)*), ($(parts.$index.1,)*))
+            }
+        }
+    };
+}
+
+tuple_of_rows!(A: 0, B: 1);
+tuple_of_rows!(A: 0, B: 1, C: 2);
+tuple_of_rows!(A: 0, B: 1, C: 2, D: 3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_visited_once_in_blocks_of_the_grain() {
+        for threads in [1, 2, 3] {
+            for rows in [0, 1, 7, 8, 9, 100] {
+                let workers = Workers::new(threads, Isa::portable());
+                let mut seen = vec![0u32; rows];
+                workers.rows(rows, 8, seen.as_mut_slice(), |range, seen| {
+                    assert_eq!(range.start % 8, 0);
+                    assert_eq!(range.len(), seen.len());
+                    seen.iter_mut().for_each(|row| *row += 1);
+                });
+                assert_eq!(seen, vec![1; rows], "{threads} threads, {rows} rows");
+            }
+        }
+    }
+}
