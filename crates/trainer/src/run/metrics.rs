@@ -1,0 +1,351 @@
+//! The metrics of a run: one JSON object a line, flushed line by line.
+//!
+//! Figures survive the way through the file bit for bit. What JSON has no number for is written as
+//! a string: `"NaN"`, `"inf"` or `"-inf"` (the sign and payload of a NaN are lost). Everything but
+//! [`Record::timing`] is deterministic: two runs agree if their lines agree after that member is
+//! taken out.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{At, Error, Result};
+
+/// One optimizer step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Steps done, this one included.
+    pub step: u64,
+    /// Tokens trained on up to and including this step.
+    pub tokens: u64,
+    /// Mean training loss of the step's batch, in nats a token.
+    #[serde(with = "real")]
+    pub loss: f64,
+    /// Mean loss over the validation split after this step, in nats a token, if it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_real")]
+    pub validation_loss: Option<f64>,
+    /// The learning rate of the step.
+    #[serde(with = "real")]
+    pub learning_rate: f64,
+    /// Global L2 norm of the gradient before clipping.
+    #[serde(with = "real")]
+    pub grad_norm: f64,
+    /// Steps skipped so far because a gradient was not finite.
+    pub skipped: u64,
+    /// Figures of the tensors held in low precision, by their kind.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub formats: BTreeMap<TensorKind, FormatStatistics>,
+    /// The auto-scaling factor mu over all gradient tensors; its middle is the mean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mu: Option<Spread>,
+    /// What depends on the machine and not on the run.
+    pub timing: Timing,
+}
+
+/// What a tensor is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TensorKind {
+    /// A weight, as an operand of a matrix multiply.
+    Weight,
+    /// An input activation of a linear layer.
+    Input,
+    /// The gradient with respect to a linear layer's output.
+    OutputGradient,
+    /// The gradient with respect to a weight.
+    Gradient,
+    /// Adam's first moment.
+    FirstMoment,
+    /// Adam's second moment.
+    SecondMoment,
+}
+
+impl TensorKind {
+    /// What a reader calls it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Weight => "weight",
+            Self::Input => "input",
+            Self::OutputGradient => "output gradient",
+            Self::Gradient => "gradient",
+            Self::FirstMoment => "first moment",
+            Self::SecondMoment => "second moment",
+        }
+    }
+}
+
+/// Figures over all tensors of one kind; what was not counted is absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct FormatStatistics {
+    /// Fraction of elements beyond the format's largest value before the cast.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_real")]
+    pub saturation_rate: Option<f64>,
+    /// Fraction of elements that were not zero before the cast and are after it.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_real")]
+    pub underflow_rate: Option<f64>,
+    /// Base-2 logarithms of the tensors' scales; its middle is the median.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log2_scale: Option<Spread>,
+}
+
+/// The range of a figure over tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// The smallest.
+    #[serde(with = "real")]
+    pub min: f64,
+    /// The mean or the median: where the spread is used says which.
+    #[serde(with = "real")]
+    pub middle: f64,
+    /// The largest.
+    #[serde(with = "real")]
+    pub max: f64,
+}
+
+/// Wall-clock figures: never the same twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Seconds spent on the run up to and including this step, over all its sessions.
+    #[serde(with = "real")]
+    pub seconds: f64,
+    /// Speed of this step.
+    #[serde(with = "real")]
+    pub tokens_per_second: f64,
+}
+
+/// Appends records to a metrics file.
+#[derive(Debug)]
+pub struct MetricsWriter {
+    path: PathBuf,
+    file: File,
+}
+
+impl MetricsWriter {
+    /// Starts a metrics file, which must not exist yet.
+    pub fn create(path: &Path) -> Result<Self> {
+        let file = OpenOptions::new().append(true).create_new(true).open(path);
+        Ok(Self { path: path.to_owned(), file: file.at("create", path)? })
+    }
+
+    /// Goes on after `step`: later records are cut off, and so is a torn last line.
+    pub fn resume(path: &Path, step: u64) -> Result<Self> {
+        let length = walk(path, |record| record.step <= step)?;
+        let file = OpenOptions::new().append(true).open(path);
+        let file = file.at("open", path)?;
+        file.set_len(length).at("truncate", path)?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Adds one line, which other processes can read at once.
+    pub fn append(&mut self, record: &Record) -> Result<()> {
+        let written =
+            serde_json::to_vec(record).map_err(std::io::Error::from).and_then(|mut line| {
+                line.push(b'\n');
+                self.file.write_all(&line)
+            });
+        written.at("write", &self.path)
+    }
+
+    /// Waits until all lines are on disk. Due before a checkpoint, which must not outlive them.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_data().at("sync", &self.path)
+    }
+}
+
+/// All records of a metrics file; a torn last line, as of a run that goes on, is left out.
+pub fn read(path: &Path) -> Result<Vec<Record>> {
+    let mut records = Vec::new();
+    walk(path, |record| {
+        records.push(record);
+        true
+    })?;
+    Ok(records)
+}
+
+/// Reads whole lines until `accept` refuses one, and tells how many bytes the accepted ones take.
+fn walk(path: &Path, mut accept: impl FnMut(Record) -> bool) -> Result<u64> {
+    let mut reader = BufReader::new(File::open(path).at("open", path)?);
+    let (mut accepted, mut line) = (0, Vec::new());
+    for number in 1.. {
+        line.clear();
+        reader.read_until(b'\n', &mut line).at("read", path)?;
+        if line.last() != Some(&b'\n') {
+            break;
+        }
+        let record = serde_json::from_slice(&line).map_err(|source| Error::MetricsLine {
+            path: path.to_owned(),
+            line: number,
+            source,
+        })?;
+        if !accept(record) {
+            break;
+        }
+        accepted += line.len() as u64;
+    }
+    Ok(accepted)
+}
+
+/// Any f64 in JSON: a number if it is finite, else its name as a string.
+mod real {
+    use super::*;
+    use serde::{Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &f64,
+        serializer: S,
+    ) -> std::result::Result<S::Ok, S::Error> {
+        match value.is_finite() {
+            true => serializer.serialize_f64(*value),
+            false => serializer.collect_str(value),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> std::result::Result<f64, D::Error> {
+        match Json::deserialize(deserializer)? {
+            Json::Finite(value) => Ok(value),
+            Json::Named(name) => name.parse().map_err(D::Error::custom),
+        }
+    }
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Json {
+        Finite(f64),
+        Named(String),
+    }
+}
+
+/// The same where the figure may be absent.
+mod optional_real {
+    use super::*;
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<f64>,
+        serializer: S,
+    ) -> std::result::Result<S::Ok, S::Error> {
+        value.map(Real).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> std::result::Result<Option<f64>, D::Error> {
+        Ok(Option::<Real>::deserialize(deserializer)?.map(|real| real.0))
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Real(#[serde(with = "real")] f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn record(step: u64) -> Record {
+        Record {
+            step,
+            tokens: 2048 * step,
+            loss: f64::from(5.545_177_5_f32) / step as f64,
+            validation_loss: step.is_multiple_of(2).then_some(0.1 + 0.2),
+            learning_rate: 1e-3 / 3.0,
+            grad_norm: f64::INFINITY,
+            skipped: 1,
+            formats: BTreeMap::from([(
+                TensorKind::OutputGradient,
+                FormatStatistics {
+                    saturation_rate: Some(5e-324),
+                    underflow_rate: Some(f64::MAX),
+                    log2_scale: Some(Spread {
+                        min: -0.0,
+                        middle: f64::NEG_INFINITY,
+                        max: 1.0 / 3.0,
+                    }),
+                },
+            )]),
+            mu: None,
+            timing: Timing { seconds: 1.5, tokens_per_second: 3000.25 },
+        }
+    }
+
+    /// A file of `count` records, and the offset at which each ends.
+    fn file(path: &Path, count: u64) -> Vec<usize> {
+        let _ = fs::remove_file(path);
+        let mut writer = MetricsWriter::create(path).unwrap();
+        let append = |step| {
+            writer.append(&record(step)).unwrap();
+            fs::metadata(path).unwrap().len() as usize
+        };
+        (1..=count).map(append).collect()
+    }
+
+    #[test]
+    fn figures_survive_bit_for_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        file(&path, 3);
+        assert_eq!(read(&path).unwrap(), [record(1), record(2), record(3)]);
+
+        let nan = Record { loss: f64::NAN, validation_loss: Some(f64::NAN), ..record(1) };
+        let json = serde_json::to_string(&nan).unwrap();
+        assert!(json.contains(r#""loss":"NaN","validation_loss":"NaN""#), "{json}");
+        assert!(json.contains(r#""min":-0.0,"middle":"-inf""#), "{json}");
+        let back: Record = serde_json::from_str(&json).unwrap();
+        assert_eq!(serde_json::to_string(&back).unwrap(), json);
+        assert!(back.loss.is_nan());
+    }
+
+    #[test]
+    fn a_line_torn_anywhere_is_left_out_and_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let ends = file(&path, 2);
+        let whole = fs::read(&path).unwrap();
+        for length in ends[0]..ends[1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert_eq!(read(&path).unwrap(), [record(1)], "{length} bytes");
+            let mut writer = MetricsWriter::resume(&path, 9).unwrap();
+            writer.append(&record(2)).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), whole, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn records_beyond_the_checkpoint_are_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        for step in 0..=4_usize {
+            let ends = file(&path, 4);
+            let torn = [fs::read(&path).unwrap(), b"{\"step\":5".to_vec()].concat();
+            fs::write(&path, torn).unwrap();
+            MetricsWriter::resume(&path, step as u64).unwrap();
+            let end = step.checked_sub(1).map_or(0, |last| ends[last]);
+            assert_eq!(fs::metadata(&path).unwrap().len(), end as u64, "step {step}");
+        }
+    }
+
+    #[test]
+    fn a_whole_line_that_is_no_record_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        file(&path, 1);
+        let damaged = [fs::read(&path).unwrap(), b"{}\n".to_vec()].concat();
+        fs::write(&path, damaged).unwrap();
+        let error = MetricsWriter::resume(&path, 9).unwrap_err();
+        assert!(matches!(error, Error::MetricsLine { line: 2, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_run_does_not_write_over_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        file(&path, 1);
+        MetricsWriter::create(&path).unwrap_err();
+    }
+}

@@ -1,0 +1,16 @@
+//! What surrounds a training run: its folder, checkpoints, metrics and report.
+//!
+//! Nothing here knows a device or a model. A [`RunFolder`] holds the resolved configuration, the
+//! metrics (one JSON line a [`metrics::Record`], and TensorBoard event files), the checkpoints
+//! (safetensors with checksums) and a self-contained HTML report. Whatever stands under its final
+//! name is whole: files are written beside it, synced, and renamed.
+
+pub mod checkpoint;
+mod durable;
+mod error;
+mod folder;
+pub mod metrics;
+pub mod tensorboard;
+
+pub use error::{Error, Result};
+pub use folder::RunFolder;
