@@ -6,7 +6,18 @@ use fp8lm_device::Result;
 
 use crate::{args::Args, workers::Workers};
 
+mod activation;
+mod adamw;
+mod attention;
 mod cast;
+mod cross_entropy;
+mod embedding;
+mod gemm;
+mod gradient;
+mod norm;
+mod quantize;
+mod reduce;
+mod rope;
 
 /// A kernel on the CPU. The arguments were checked against the table of kernels; the twin checks
 /// their lengths as it takes them.
@@ -19,4 +30,17 @@ pub(crate) fn find(kernel: &str) -> Option<Twin> {
     TABLE.get(kernel).copied()
 }
 
-const FAMILIES: &[&[(&str, Twin)]] = &[cast::TWINS];
+const FAMILIES: &[&[(&str, Twin)]] = &[
+    activation::TWINS,
+    adamw::TWINS,
+    attention::TWINS,
+    cast::TWINS,
+    cross_entropy::TWINS,
+    embedding::TWINS,
+    gemm::TWINS,
+    gradient::TWINS,
+    norm::TWINS,
+    quantize::TWINS,
+    reduce::TWINS,
+    rope::TWINS,
+];

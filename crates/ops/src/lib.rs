@@ -18,10 +18,32 @@
 //! # Ok::<(), fp8lm_device::Error>(())
 //! ```
 
+mod activation;
+mod adamw;
+mod attention;
 mod cast;
+mod cross_entropy;
+mod embedding;
 mod expect;
+mod gemm;
+mod gradient;
+mod norm;
+mod quantize;
+mod reduce;
+mod rope;
 
-pub use cast::add;
+pub use activation::*;
+pub use adamw::*;
+pub use attention::*;
+pub use cast::*;
+pub use cross_entropy::*;
+pub use embedding::*;
+pub use gemm::*;
+pub use gradient::*;
+pub use norm::*;
+pub use quantize::*;
+pub use reduce::*;
+pub use rope::*;
 
 use fp8lm_device::Label;
 

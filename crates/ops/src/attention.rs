@@ -1,0 +1,1 @@
+//! Causal attention in blocks, forward and backward, never with the whole matrix of scores.

@@ -1,0 +1,1 @@
+//! Accumulation of gradients over micro-batches, and automatic scaling.

@@ -1,0 +1,1 @@
+//! Per-tensor quantisation: amax, scale, codes, and back.

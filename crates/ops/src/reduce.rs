@@ -1,0 +1,1 @@
+//! Canonical reductions: the order is fixed, so the bits are.

@@ -1,0 +1,5 @@
+//! Matrix multiplication.
+
+use super::Twin;
+
+pub(super) const TWINS: &[(&str, Twin)] = &[];
