@@ -23,7 +23,7 @@ impl Batch {
     }
 
     /// Takes this shape, allocating only where the batch has never been so large, and fills row
-    /// after row with the windows that begin at `starts`.
+    /// after row with the window that begins at `start` of the row.
     pub(crate) fn fill(
         &mut self,
         corpus: &Corpus,

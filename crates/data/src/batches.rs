@@ -40,7 +40,7 @@ impl Batches {
         }
         let tokens = split.training.clone();
         let windows = windows(tokens.len(), sampling.context);
-        check(corpus, "training", tokens.len(), windows, [sampling.batch, sampling.context])?;
+        check(corpus, "training", &tokens, windows, [sampling.batch, sampling.context])?;
         Ok(Self { corpus: corpus.clone(), tokens, sampling, windows })
     }
 
@@ -49,7 +49,8 @@ impl Batches {
         self.windows
     }
 
-    /// Position in the corpus of the first token of a row.
+    /// Position in the corpus of the first token of a row; `micro_batch` and `row` are below what
+    /// [`Sampling`] says.
     pub fn start(&self, step: u64, micro_batch: usize, row: usize) -> usize {
         let Sampling { seed, batch, micro_batches, context } = self.sampling;
         // Wraps after 2^64 rows, which no run reaches.
@@ -84,16 +85,20 @@ fn windows(tokens: usize, context: usize) -> usize {
     }
 }
 
-/// Holds a batch's shape against the windows of a split.
+/// Holds a batch's shape against the windows of a split, and the split against the corpus.
 pub(crate) fn check(
     corpus: &Corpus,
     part: &'static str,
-    tokens: usize,
+    split: &Range<usize>,
     windows: usize,
     [batch, context]: [usize; 2],
 ) -> Result<(), DataError> {
     let name = corpus.name().to_owned();
+    let tokens = split.len();
     match () {
+        _ if split.end > corpus.len() => {
+            Err(DataError::SplitTooLong { part, end: split.end, name, tokens: corpus.len() })
+        }
         _ if batch == 0 => Err(DataError::Zero { key: "data.batch" }),
         _ if context == 0 => Err(DataError::Zero { key: "context" }),
         _ if windows == 0 => Err(DataError::ContextTooLong { context, part, name, tokens }),

@@ -52,7 +52,7 @@ impl Corpus {
     /// A token outside the tokenizer's vocabulary is reported when it is read. As with every
     /// memory-mapped file, nothing may write to or truncate it while the corpus lives.
     pub fn from_bin(path: &Path, tokenizer: Tokenizer) -> Result<Self, DataError> {
-        let read = |source| DataError::Read { path: path.to_owned(), source };
+        let read = |error| DataError::Read { path: path.to_owned(), error };
         let file = File::open(path).map_err(read)?;
         let name = path.display().to_string();
         // An empty file cannot be mapped on every system.
@@ -144,8 +144,7 @@ impl Corpus {
 }
 
 fn read_text(path: &Path) -> Result<String, DataError> {
-    let bytes =
-        fs::read(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
+    let bytes = fs::read(path).map_err(|error| DataError::Read { path: path.to_owned(), error })?;
     if bytes.is_empty() {
         return Err(DataError::Empty { name: path.display().to_string() });
     }

@@ -7,12 +7,12 @@ use std::{io, path::PathBuf};
 #[non_exhaustive]
 pub enum DataError {
     /// A file cannot be opened, read or mapped.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {error}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// A corpus was asked of no file at all.
     #[error("no corpus file is named")]
@@ -95,6 +95,18 @@ pub enum DataError {
         /// The corpus.
         name: String,
         /// Tokens in the split.
+        tokens: usize,
+    },
+    /// A split is not of this corpus.
+    #[error("the {part} split ends at token {end}, but {name} holds {tokens}")]
+    SplitTooLong {
+        /// `training` or `validation`.
+        part: &'static str,
+        /// Where the split ends.
+        end: usize,
+        /// The corpus.
+        name: String,
+        /// Tokens in the corpus.
         tokens: usize,
     },
     /// A batch has more rows than a split has windows.

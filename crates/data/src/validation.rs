@@ -27,7 +27,7 @@ impl Validation {
     ) -> Result<Self, DataError> {
         let tokens = split.validation.clone();
         let windows = tokens.len().saturating_sub(1) / context.max(1);
-        check(corpus, "validation", tokens.len(), windows, [batch, context])?;
+        check(corpus, "validation", &tokens, windows, [batch, context])?;
         Ok(Self { corpus: corpus.clone(), tokens, batch, context, count: windows / batch })
     }
 

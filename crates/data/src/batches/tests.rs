@@ -61,7 +61,9 @@ fn targets_are_inputs_shifted_by_one() {
     let sampling = Sampling { seed: 3, batch: 5, micro_batches: 1, context: 16 };
     let batches = Batches::new(&corpus, &split, sampling).unwrap();
     let mut batch = Batch::new(5, 16);
+    let place = batch.inputs.as_ptr();
     batches.fill(7, 0, &mut batch).unwrap();
+    assert_eq!(batch.inputs.as_ptr(), place, "a batch of the right size was allocated anew");
     for row in 0..5 {
         let start = batches.start(7, 0, row);
         let tokens: Vec<u32> = (start..start + 17).map(|at| token(at).into()).collect();
@@ -125,6 +127,9 @@ fn what_does_not_fit_is_named() {
         validation(4, 6),
         "data.batch = 4 is more than the 3 windows of context 6 in the validation split of cycle (20 tokens)"
     );
+    let longer = Split::new(200, 0.2).unwrap();
+    let error = Validation::new(&corpus, &longer, 1, 1).unwrap_err().to_string();
+    assert_eq!(error, "the validation split ends at token 200, but cycle holds 100");
     assert_eq!(training(0, 16), "data.batch = 0, but it must be at least 1");
     assert_eq!(validation(1, 0), "context = 0, but it must be at least 1");
 }
