@@ -120,3 +120,27 @@ elements! {
 mod sealed {
     pub trait Sealed {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T: Element>(name: &str) {
+        assert_eq!(T::DTYPE.bytes(), size_of::<T>(), "{name}");
+        assert_eq!(T::DTYPE.to_string(), name);
+    }
+
+    #[test]
+    fn tags_agree_with_types() {
+        check::<f32>("f32");
+        check::<f64>("f64");
+        check::<f16>("f16");
+        check::<bf16>("bf16");
+        check::<E4M3>("e4m3");
+        check::<E5M2>("e5m2");
+        check::<E8M0>("e8m0");
+        check::<u8>("u8");
+        check::<u32>("u32");
+        check::<u64>("u64");
+    }
+}

@@ -85,14 +85,7 @@ impl<L: Layout> Fp8<L> {
     #[inline(always)]
     #[must_use]
     pub const fn from_f32_stochastic(x: f32, random: u32, overflow: Overflow) -> Self {
-        let beyond = Self::limit(Overflow::NonSaturate);
-        let magnitude = round_stochastically::<L>(min(x.abs(), beyond), random);
-        let magnitude = match overflow {
-            Overflow::Saturate if magnitude > Self::MAX.to_bits() as u32 => {
-                Self::MAX.to_bits() as u32
-            }
-            _ => magnitude,
-        };
+        let magnitude = round_stochastically::<L>(min(x.abs(), Self::limit(overflow)), random);
         Self::from_rounded(x, magnitude)
     }
 
@@ -110,36 +103,40 @@ impl<L: Layout> Fp8<L> {
 
     /// Joins the code of the rounded magnitude with the sign of `x`, or gives NaN if `x` is one.
     #[inline(always)]
-    const fn from_rounded(x: f32, magnitude: u32) -> Self {
+    const fn from_rounded(x: f32, magnitude: u8) -> Self {
         let unsigned = matches!(L::SPECIALS, Specials::FiniteUnsignedZero) && magnitude == 0;
         let sign = if unsigned { 0 } else { (x.to_bits() >> 24) as u8 & SIGN };
-        Self::from_bits(if x.is_nan() { Self::NAN.to_bits() } else { magnitude as u8 | sign })
+        Self::from_bits(if x.is_nan() { Self::NAN.to_bits() } else { magnitude | sign })
     }
 }
 
 /// The code of `abs` rounded to nearest-even; `abs` is not negative and at most the limit.
 ///
 /// The floating-point adder rounds: in the binade of `magic` one unit in the last place is one step of the format at
-/// `abs`. Below the smallest normal value the step stays that of the smallest normal value, so subnormals need no
-/// case of their own. Wrapping operations only because checks would keep loops from becoming SIMD in debug builds.
+/// `abs`, so the low byte of the sum counts steps. Below the smallest normal value the step stays that of the smallest
+/// normal value, so subnormals need no case of their own. Every larger exponent then adds the steps of one binade.
+/// Wrapping operations only because checks would keep loops from becoming SIMD in debug builds.
 #[inline(always)]
-const fn round<L: Layout>(abs: f32) -> u32 {
+const fn round<L: Layout>(abs: f32) -> u8 {
     let exponent = exponent::<L>(abs);
-    let magic = exponent.wrapping_add(discarded_bits::<L>() << F32_FRACTION_BITS);
-    let steps = (abs + f32::from_bits(magic)).to_bits().wrapping_sub(magic);
-    steps.wrapping_add(exponent.wrapping_sub(min_exponent::<L>()) >> discarded_bits::<L>())
+    // Counted from the smallest normal exponent; an even number of steps, so ties still go to even.
+    let origin = (min_exponent::<L>() >> discarded_bits::<L>()).wrapping_neg() & 0xFF;
+    let magic =
+        exponent.wrapping_add(discarded_bits::<L>() << F32_FRACTION_BITS).wrapping_add(origin);
+    let sum = (abs + f32::from_bits(magic)).to_bits();
+    sum.wrapping_add(exponent >> discarded_bits::<L>()) as u8
 }
 
 /// The code of `abs` rounded up where the random bits carry; `abs` is not negative and at most the limit.
 #[inline(always)]
-const fn round_stochastically<L: Layout>(abs: f32, random: u32) -> u32 {
+const fn round_stochastically<L: Layout>(abs: f32, random: u32) -> u8 {
     let exponent = exponent::<L>(abs);
     let own_exponent = abs.to_bits() & F32_EXPONENT;
     // An f32 subnormal has no implicit one, but loses far more than 32 bits anyway.
     let significand = abs.to_bits() & F32_FRACTION | 1 << F32_FRACTION_BITS;
     let shift = discarded_bits::<L>() + ((exponent - own_exponent) >> F32_FRACTION_BITS);
     let steps = if shift < 32 { (significand + (random >> (32 - shift))) >> shift } else { 0 };
-    steps + ((exponent - min_exponent::<L>()) >> discarded_bits::<L>())
+    (steps + ((exponent - min_exponent::<L>()) >> discarded_bits::<L>())) as u8
 }
 
 /// The exponent field of `abs`, in place, but at least that of the format's smallest normal value.

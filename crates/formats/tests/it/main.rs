@@ -1,0 +1,8 @@
+//! Tests of the public interface: bit for bit against an independent oracle, other crates and values by hand.
+
+mod casts;
+mod crates;
+mod grid;
+mod scales;
+mod slices;
+mod stochastic;
