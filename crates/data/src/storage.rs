@@ -74,6 +74,9 @@ mod tests {
     fn a_large_store_is_sampled_to_its_end() {
         let mut bytes = vec![0; HASHED + 3 * PAGE];
         let before = Storage::Owned(bytes.clone()).fingerprint(0);
+        bytes.pop();
+        assert_ne!(Storage::Owned(bytes.clone()).fingerprint(0), before);
+        bytes.push(0);
         *bytes.last_mut().unwrap() = 1;
         assert_ne!(Storage::Owned(bytes).fingerprint(0), before);
     }
