@@ -24,6 +24,7 @@ mod emulator;
 mod floats;
 mod isa;
 mod memory;
+mod reduce;
 mod twins;
 mod workers;
 
