@@ -64,6 +64,16 @@ pub enum TensorKind {
 }
 
 impl TensorKind {
+    /// Every kind, in order.
+    pub const ALL: [Self; 6] = [
+        Self::Weight,
+        Self::Input,
+        Self::OutputGradient,
+        Self::Gradient,
+        Self::FirstMoment,
+        Self::SecondMoment,
+    ];
+
     /// What a reader calls it.
     pub fn label(self) -> &'static str {
         match self {

@@ -10,6 +10,7 @@ mod durable;
 mod error;
 mod folder;
 pub mod metrics;
+pub mod report;
 pub mod tensorboard;
 
 pub use error::{Error, Result};

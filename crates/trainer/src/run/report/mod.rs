@@ -1,0 +1,108 @@
+//! The report of one or several runs: one HTML file that needs nothing else.
+//!
+//! Summary and plots come from the runs' metrics, the memory table from the caller. The page has
+//! no scripts and loads nothing; it follows the reader's light or dark theme.
+
+mod axis;
+mod figures;
+mod plot;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::{self, Display, Formatter};
+use std::io::Write;
+use std::path::Path;
+
+use super::durable;
+use super::error::Result;
+use super::metrics::Record;
+
+/// What a report shows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Report {
+    /// The page's heading.
+    pub title: String,
+    /// The runs, the one of most interest first.
+    pub series: Vec<Series>,
+    /// Which of them the others are compared with.
+    pub baseline: Option<usize>,
+}
+
+/// One run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Series {
+    /// The run's name, such as that of its recipe.
+    pub name: String,
+    /// Its metrics in order of steps.
+    pub records: Vec<Record>,
+    /// Its memory, a row a kind; empty if unknown.
+    pub memory: Vec<MemoryRow>,
+}
+
+/// The device memory of one kind of tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryRow {
+    /// What is stored, such as `master weight`.
+    pub kind: String,
+    /// Bytes that were allocated.
+    pub bytes: u64,
+    /// Bytes that the plan foresaw.
+    pub planned: u64,
+    /// The parameters that the bytes serve, for rows that count in the bytes a parameter; none for
+    /// rows that stand beside them, such as scales or tensors kept in higher precision.
+    pub parameters: Option<u64>,
+}
+
+/// Writes the report, in place of an earlier one.
+pub fn write(path: &Path, report: &Report) -> Result<()> {
+    durable::replace(path, |out| out.write_all(html(report).as_bytes()))
+}
+
+/// The report as a page of HTML.
+pub fn html(report: &Report) -> String {
+    let title = Escaped(&report.title);
+    let summary = tables::summary(report);
+    let training = plots(figures::training(report));
+    let formats: String = report.series.iter().map(formats).collect();
+    let memory: String = report.series.iter().map(tables::memory).collect();
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
+         {summary}<h2>Training</h2>\n{training}{formats}\
+         <h2>Memory</h2>\n<div class=\"grid\">\n{memory}</div>\n</body>\n</html>\n"
+    )
+}
+
+/// The section on a run's low-precision tensors; nothing for a run without any.
+fn formats(series: &Series) -> String {
+    let figures = figures::formats(series);
+    match figures.iter().any(|plot| !plot.is_empty()) {
+        true => format!("<h2>Low precision: {}</h2>\n{}", Escaped(&series.name), plots(figures)),
+        false => String::new(),
+    }
+}
+
+fn plots(plots: Vec<plot::Plot>) -> String {
+    let shown = plots.iter().filter(|plot| !plot.is_empty());
+    let figures: String = shown.map(plot::Plot::html).collect();
+    format!("<div class=\"grid\">\n{figures}</div>\n")
+}
+
+/// Text that HTML shows as it is.
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|char| match char {
+            '&' => f.write_str("&amp;"),
+            '<' => f.write_str("&lt;"),
+            '>' => f.write_str("&gt;"),
+            '"' => f.write_str("&quot;"),
+            _ => write!(f, "{char}"),
+        })
+    }
+}
+
+const STYLE: &str = include_str!("style.css");

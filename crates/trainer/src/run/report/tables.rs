@@ -1,0 +1,170 @@
+//! The report's tables: what the runs came to, and what memory they took.
+
+use super::{Escaped, MemoryRow, Report, Series};
+use crate::run::metrics::Record;
+
+/// A row a run: where it ended, and what it cost.
+pub(super) fn summary(report: &Report) -> String {
+    let baseline = report.baseline.and_then(|index| report.series.get(index));
+    let cells = report.series.iter().map(|series| summary_cells(series, baseline));
+    table(&SUMMARY, cells.map(|cells| row("td", &cells)).collect())
+}
+
+/// A row a kind of tensor, against what was planned; nothing if the memory is unknown.
+pub(super) fn memory(series: &Series) -> String {
+    if series.memory.is_empty() {
+        return String::new();
+    }
+    let rows: String = series.memory.iter().map(|kind| row("td", &memory_cells(kind))).collect();
+    let total = row("th", &total_cells(&series.memory));
+    let name = Escaped(&series.name);
+    let table = table(&MEMORY, rows + &total);
+    format!(
+        "<figure>\n<figcaption><b>{name}</b> bytes on the device</figcaption>\n{table}</figure>\n"
+    )
+}
+
+fn summary_cells(series: &Series, baseline: Option<&Series>) -> Vec<String> {
+    let last = series.records.last();
+    let of_last = |value: fn(&Record) -> String| last.map_or(NONE.to_owned(), value);
+    let figure = |value: Option<f64>| value.map_or(NONE.to_owned(), |value| format!("{value:.4}"));
+    let (train, validation) = (train_loss(series), validation_loss(series));
+    let over =
+        |own: Option<f64>, of: fn(&Series) -> Option<f64>| Some(own? / baseline.and_then(of)?);
+    vec![
+        Escaped(&series.name).to_string(),
+        of_last(|record| grouped(record.step)),
+        of_last(|record| grouped(record.tokens)),
+        figure(train),
+        figure(over(train, train_loss)),
+        figure(validation),
+        figure(over(validation, validation_loss)),
+        of_last(|record| grouped(record.skipped)),
+        median_speed(series).map_or(NONE.to_owned(), |speed| grouped(speed.round() as u64)),
+        bytes_per_parameter(&series.memory).map_or(NONE.to_owned(), trimmed),
+        of_last(|record| duration(record.timing.seconds)),
+    ]
+}
+
+fn memory_cells(row: &MemoryRow) -> Vec<String> {
+    vec![
+        Escaped(&row.kind).to_string(),
+        row.parameters.map_or(NONE.to_owned(), grouped),
+        grouped(row.planned),
+        allocated(row.bytes, row.planned),
+        bytes_per_parameter(std::slice::from_ref(row)).map_or(NONE.to_owned(), trimmed),
+    ]
+}
+
+fn total_cells(rows: &[MemoryRow]) -> Vec<String> {
+    let planned = rows.iter().map(|row| row.planned).sum();
+    vec![
+        "all".to_owned(),
+        String::new(),
+        grouped(planned),
+        allocated(rows.iter().map(|row| row.bytes).sum(), planned),
+        bytes_per_parameter(rows).map_or(NONE.to_owned(), trimmed),
+    ]
+}
+
+/// The bytes, with what they differ by from the plan.
+fn allocated(bytes: u64, planned: u64) -> String {
+    let sign = if bytes < planned { '−' } else { '+' };
+    match bytes.abs_diff(planned) {
+        0 => grouped(bytes),
+        off => format!("{} ({sign}{})", grouped(bytes), grouped(off)),
+    }
+}
+
+/// The mean over the last records: a single batch is noise.
+fn train_loss(series: &Series) -> Option<f64> {
+    let records = &series.records;
+    let last = &records[records.len().saturating_sub(LAST)..];
+    let sum: f64 = last.iter().map(|record| record.loss).sum();
+    (!last.is_empty()).then(|| sum / last.len() as f64)
+}
+
+fn validation_loss(series: &Series) -> Option<f64> {
+    series.records.iter().rev().find_map(|record| record.validation_loss)
+}
+
+fn median_speed(series: &Series) -> Option<f64> {
+    let speeds = series.records.iter().map(|record| record.timing.tokens_per_second);
+    let mut speeds: Vec<f64> = speeds.collect();
+    speeds.sort_by(f64::total_cmp);
+    speeds.get(speeds.len() / 2).copied()
+}
+
+/// Over the rows that count in it; none if there are none.
+fn bytes_per_parameter(rows: &[MemoryRow]) -> Option<f64> {
+    let counted = rows.iter().filter_map(|row| Some(row.bytes as f64 / row.parameters? as f64));
+    counted.reduce(|a, b| a + b)
+}
+
+fn table(head: &[&str], rows: String) -> String {
+    let head = row("th", head);
+    format!(
+        "<div class=\"scroll\"><table>\n<thead>{head}</thead>\n<tbody>{rows}</tbody>\n</table></div>\n"
+    )
+}
+
+fn row(tag: &str, cells: &[impl AsRef<str>]) -> String {
+    let cells = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", cell.as_ref()));
+    format!("<tr>{}</tr>\n", cells.collect::<String>())
+}
+
+/// Digits in groups of three.
+fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let (head, tail) = digits.split_at(digits.len() % 3);
+    let groups = tail.as_bytes().chunks(3).map(String::from_utf8_lossy);
+    let groups: Vec<_> = [head.into()].into_iter().chain(groups).collect();
+    groups.join(",").trim_start_matches(',').to_owned()
+}
+
+/// Three decimals, or fewer if they say as much.
+fn trimmed(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    let (hours, minutes, rest) = (whole / 3600, whole / 60 % 60, whole % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds:.1} s"),
+        (0, _) => format!("{minutes} min {rest} s"),
+        _ => format!("{hours} h {minutes} min"),
+    }
+}
+
+const SUMMARY: [&str; 11] = [
+    "run",
+    "steps",
+    "tokens",
+    "train loss, mean of last 10",
+    "÷ baseline",
+    "validation loss",
+    "÷ baseline",
+    "skipped steps",
+    "tokens/s",
+    "bytes a parameter",
+    "time",
+];
+const MEMORY: [&str; 5] = ["kind", "parameters", "planned", "allocated", "bytes a parameter"];
+/// Records in the mean of [`train_loss`].
+const LAST: usize = 10;
+const NONE: &str = "–";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_readable() {
+        let grouped: Vec<_> = [0, 12, 999, 1000, 614_400, 1_234_567].map(grouped).into();
+        assert_eq!(grouped, ["0", "12", "999", "1,000", "614,400", "1,234,567"]);
+        assert_eq!([6.0, 6.25, 16.0004, 100.0].map(trimmed), ["6", "6.25", "16", "100"]);
+        assert_eq!([4.25, 192.4, 7322.0].map(duration), ["4.2 s", "3 min 12 s", "2 h 2 min"]);
+    }
+}
