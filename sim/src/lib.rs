@@ -23,6 +23,7 @@ mod args;
 mod emulator;
 mod floats;
 mod isa;
+pub mod math;
 mod memory;
 mod reduce;
 mod twins;
