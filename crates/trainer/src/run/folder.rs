@@ -4,8 +4,8 @@ use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::durable;
 use super::error::{At, Error, Result};
+use super::{checkpoint, durable};
 
 /// The folder of one run, locked against other processes for as long as this value lives.
 ///
@@ -22,20 +22,17 @@ impl RunFolder {
     ///
     /// Refuses a folder that holds a run already, whatever is left of it.
     pub fn create(path: impl Into<PathBuf>, config: &str) -> Result<Self> {
-        let path = path.into();
-        fs::create_dir_all(&path).at("create", &path)?;
-        let folder = Self::lock(path)?;
-        let traces = [folder.config(), folder.metrics(), folder.checkpoints()];
-        if traces.iter().any(|trace| trace.exists()) {
+        let folder = Self::lock(path.into())?;
+        let traces = [folder.config(), folder.metrics()];
+        let has_checkpoint = checkpoint::latest(&folder.checkpoints())?.is_some();
+        if has_checkpoint || traces.iter().any(|trace| trace.exists()) {
             return Err(Error::RunExists { path: folder.path });
         }
-        let checkpoints = folder.checkpoints();
-        fs::create_dir(&checkpoints).at("create", &checkpoints)?;
         folder.write_config(config)?;
         Ok(folder)
     }
 
-    /// Opens the folder of a run that was started before.
+    /// Opens the folder of a run that was started before, with or without a checkpoint.
     pub fn resume(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         if !path.join(CONFIG).is_file() {
@@ -66,7 +63,7 @@ impl RunFolder {
 
     /// The folder of checkpoints, `checkpoints/`.
     pub fn checkpoints(&self) -> PathBuf {
-        self.path.join("checkpoints")
+        self.path.join(CHECKPOINTS)
     }
 
     /// The report, `report.html`.
@@ -74,8 +71,11 @@ impl RunFolder {
         self.path.join("report.html")
     }
 
+    /// Makes what is missing of the folders, and locks the run.
     fn lock(path: PathBuf) -> Result<Self> {
         let name = path.join(".lock");
+        let checkpoints = path.join(CHECKPOINTS);
+        fs::create_dir_all(&checkpoints).at("create", &checkpoints)?;
         let lock = File::create(&name).at("create", &name)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path, _lock: lock }),
@@ -85,6 +85,7 @@ impl RunFolder {
     }
 }
 
+const CHECKPOINTS: &str = "checkpoints";
 const CONFIG: &str = "config.toml";
 
 #[cfg(test)]
@@ -101,6 +102,18 @@ mod tests {
         let folder = RunFolder::resume(&path).unwrap();
         assert_eq!(fs::read_to_string(folder.config()).unwrap(), "seed = 1\n");
         assert!(folder.checkpoints().is_dir());
+    }
+
+    #[test]
+    fn what_is_left_of_a_run_is_not_written_over() {
+        for trace in ["config.toml", "metrics.jsonl", "checkpoints/step-000001.safetensors"] {
+            let parent = tempfile::tempdir().unwrap();
+            fs::create_dir(parent.path().join("checkpoints")).unwrap();
+            fs::write(parent.path().join(trace), "precious").unwrap();
+            let created = RunFolder::create(parent.path(), "");
+            assert!(matches!(created, Err(Error::RunExists { .. })), "{trace}: {created:?}");
+            assert_eq!(fs::read(parent.path().join(trace)).unwrap(), b"precious");
+        }
     }
 
     #[test]

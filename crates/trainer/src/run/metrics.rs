@@ -142,10 +142,9 @@ impl MetricsWriter {
 
     /// Goes on after `step`: later records are cut off, and so is a torn last line.
     pub fn resume(path: &Path, step: u64) -> Result<Self> {
-        let length = walk(path, |record| record.step <= step)?;
-        let file = OpenOptions::new().append(true).open(path);
-        let file = file.at("open", path)?;
-        file.set_len(length).at("truncate", path)?;
+        let file = OpenOptions::new().append(true).create(true).open(path).at("open", path)?;
+        let kept = walk(path, |record| record.step <= step)?;
+        file.set_len(kept).at("truncate", path)?;
         Ok(Self { path: path.to_owned(), file })
     }
 

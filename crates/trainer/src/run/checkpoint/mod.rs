@@ -3,6 +3,18 @@
 //! Any safetensors reader opens the files. Their metadata hold an XXH3-128 digest of every tensor
 //! and one of the header itself, so a missing byte or a flipped bit anywhere is found by [`load`].
 //! They guard against accidents, not against forgery.
+//!
+//! ```
+//! use fp8lm_trainer::run::checkpoint::{self, Dtype, Entry, Metadata, Tensors};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! let codes = Entry { dtype: Dtype::F8_E4M3, shape: vec![2], bytes: (&[0x38, 0x7E][..]).into() };
+//! let tensors = Tensors::from([("weight".to_owned(), codes)]);
+//! let path = checkpoint::save(folder, 100, &tensors, &Metadata::new())?;
+//! assert_eq!(checkpoint::load(&path)?.tensors, tensors);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod header;
 #[cfg(test)]

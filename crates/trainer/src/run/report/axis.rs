@@ -130,7 +130,7 @@ fn decade(factor: i32, power: i32) -> (f64, String) {
         (_, -3..0) => format!("{value:.*}", -power as usize),
         (_, 0..4) => value.to_string(),
         (1, _) => format!("10{}", power.to_string().chars().map(superscript).collect::<String>()),
-        _ => format!("{value:e}"),
+        _ => format!("{factor}e{power}"),
     };
     (value, label)
 }

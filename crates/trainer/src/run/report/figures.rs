@@ -7,16 +7,10 @@ use crate::run::metrics::{FormatStatistics, Record, Spread, TensorKind};
 
 /// What concerns all runs.
 pub(super) fn training(report: &Report) -> Vec<Plot> {
-    let plot = |title: &str, caption, scale, lines: Vec<Line>| Plot {
-        title: title.to_owned(),
-        caption,
-        scale,
-        lines,
-    };
     let grad_norm = |record: &Record| Some(record.grad_norm);
     let learning_rate = |record: &Record| Some(record.learning_rate);
     vec![
-        plot("Loss", "nats a token", Scale::Linear, losses(report)),
+        plot("Loss", "nats a token", Scale::Linear, losses(&report.series)),
         plot("Loss above the baseline", "per cent", Scale::Linear, excess(report)),
         plot("Gradient norm", "before clipping", Scale::Log, of_all(report, grad_norm)),
         plot("Learning rate", "", Scale::Linear, of_all(report, learning_rate)),
@@ -25,45 +19,31 @@ pub(super) fn training(report: &Report) -> Vec<Plot> {
 
 /// What concerns one run's tensors in low precision.
 pub(super) fn formats(series: &Series) -> Vec<Plot> {
-    let plot = |title: &str, caption, scale, lines| Plot {
-        title: title.to_owned(),
-        caption,
-        scale,
-        lines,
-    };
-    let rate = |rate: Option<f64>| rate.map(exactly);
+    let scale = |statistics: &FormatStatistics| statistics.log2_scale;
+    let saturation = |statistics: &FormatStatistics| statistics.saturation_rate.map(exactly);
+    let underflow = |statistics: &FormatStatistics| statistics.underflow_rate.map(exactly);
+    let (range, fraction) = ("log2 of smallest, median and largest", "fraction of elements");
     vec![
-        plot(
-            "Scales",
-            "log2 of smallest, median and largest",
-            Scale::Linear,
-            by_kind(series, |s| s.log2_scale),
-        ),
-        plot(
-            "Saturation",
-            "fraction of elements",
-            Scale::Log,
-            by_kind(series, |s| rate(s.saturation_rate)),
-        ),
-        plot(
-            "Underflow",
-            "fraction of elements",
-            Scale::Log,
-            by_kind(series, |s| rate(s.underflow_rate)),
-        ),
+        plot("Scales", range, Scale::Linear, by_kind(series, scale)),
+        plot("Saturation", fraction, Scale::Log, by_kind(series, saturation)),
+        plot("Underflow", fraction, Scale::Log, by_kind(series, underflow)),
         plot("Auto-scaling factor μ", "smallest, mean and largest", Scale::Log, vec![mu(series)]),
     ]
 }
 
-/// Training and validation loss of every run.
-fn losses(report: &Report) -> Vec<Line> {
-    let lines = report.series.iter().enumerate().flat_map(|(colour, series)| {
+fn plot(title: &'static str, caption: &'static str, scale: Scale, lines: Vec<Line>) -> Plot {
+    Plot { title, caption, scale, lines }
+}
+
+/// Validation and training loss of every run.
+fn losses(series: &[Series]) -> Vec<Line> {
+    let lines = series.iter().enumerate().flat_map(|(colour, series)| {
         let name = |split| format!("{} {split}", series.name);
         let train = points(&series.records, |record| Some(exactly(record.loss)));
         let validation = points(&series.records, |record| record.validation_loss.map(exactly));
         [
-            Line { name: name("train"), colour, weight: Weight::Faint, points: train },
             Line { name: name("validation"), colour, weight: Weight::Marked, points: validation },
+            Line { name: name("train"), colour, weight: Weight::Faint, points: train },
         ]
     });
     lines.filter(|line| !line.points.is_empty()).collect()
@@ -74,8 +54,8 @@ fn excess(report: &Report) -> Vec<Line> {
     let Some(baseline) = report.baseline.and_then(|index| report.series.get(index)) else {
         return Vec::new();
     };
-    let mut lines = losses(report);
-    let base = losses(&Report { series: vec![baseline.clone()], ..Report::default() });
+    let mut lines = losses(&report.series);
+    let base = losses(std::slice::from_ref(baseline));
     for line in &mut lines {
         let same = base.iter().find(|base| base.weight == line.weight);
         let base = same.map_or(&[][..], |base| &base.points);

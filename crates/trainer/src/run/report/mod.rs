@@ -63,31 +63,34 @@ pub fn write(path: &Path, report: &Report) -> Result<()> {
 pub fn html(report: &Report) -> String {
     let title = Escaped(&report.title);
     let summary = tables::summary(report);
-    let training = plots(figures::training(report));
+    let training = section("Training", &plots(figures::training(report)));
     let formats: String = report.series.iter().map(formats).collect();
-    let memory: String = report.series.iter().map(tables::memory).collect();
+    let memory = section("Memory", &report.series.iter().map(tables::memory).collect::<String>());
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
-         {summary}<h2>Training</h2>\n{training}{formats}\
-         <h2>Memory</h2>\n<div class=\"grid\">\n{memory}</div>\n</body>\n</html>\n"
+         {summary}{training}{formats}{memory}</body>\n</html>\n"
     )
 }
 
-/// The section on a run's low-precision tensors; nothing for a run without any.
+/// The section on a run's low-precision tensors.
 fn formats(series: &Series) -> String {
-    let figures = figures::formats(series);
-    match figures.iter().any(|plot| !plot.is_empty()) {
-        true => format!("<h2>Low precision: {}</h2>\n{}", Escaped(&series.name), plots(figures)),
-        false => String::new(),
-    }
+    let title = format!("Low precision: {}", Escaped(&series.name));
+    section(&title, &plots(figures::formats(series)))
 }
 
 fn plots(plots: Vec<plot::Plot>) -> String {
     let shown = plots.iter().filter(|plot| !plot.is_empty());
-    let figures: String = shown.map(plot::Plot::html).collect();
-    format!("<div class=\"grid\">\n{figures}</div>\n")
+    shown.map(plot::Plot::html).collect()
+}
+
+/// Cards under a heading; nothing without cards.
+fn section(title: &str, cards: &str) -> String {
+    match cards {
+        "" => String::new(),
+        _ => format!("<h2>{title}</h2>\n<div class=\"grid\">\n{cards}</div>\n"),
+    }
 }
 
 /// Text that HTML shows as it is.

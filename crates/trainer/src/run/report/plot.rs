@@ -6,7 +6,7 @@ use crate::run::metrics::Spread;
 
 /// Lines that share their axes.
 pub(super) struct Plot {
-    pub(super) title: String,
+    pub(super) title: &'static str,
     /// Unit of the values, or what the bands are.
     pub(super) caption: &'static str,
     pub(super) scale: Scale,
@@ -52,8 +52,7 @@ impl Plot {
         let svg = self.axes().map(|axes| self.svg(&axes)).unwrap_or_default();
         format!(
             "<figure>\n<figcaption><b>{}</b> {}</figcaption>\n<div class=\"legend\">{legend}</div>\n{svg}</figure>\n",
-            Escaped(&self.title),
-            self.caption,
+            self.title, self.caption,
         )
     }
 
@@ -67,10 +66,11 @@ impl Plot {
     }
 
     fn svg(&self, axes: &Axes) -> String {
-        let lines: String = self.lines.iter().map(|line| line.svg(axes)).collect();
+        // What is drawn last lies on top: the first line.
+        let lines: String = self.lines.iter().rev().map(|line| line.svg(axes)).collect();
         format!(
             "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n{}{lines}</svg>\n",
-            Escaped(&self.title),
+            self.title,
             axes.svg(),
         )
     }
