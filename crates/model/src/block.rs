@@ -1,0 +1,97 @@
+//! A transformer block: attention and feed-forward network, each behind a norm and a residual.
+
+use fp8lm_device::{Queue, Result, Tensor};
+use fp8lm_ops::{self as ops, Heads, RopeTables};
+use fp8lm_scaling::{Parameter, Pass};
+
+use crate::{
+    Attention, Linear, Mlp, Norm,
+    attention::{AttentionPending, AttentionStash},
+    mlp::{MlpPending, MlpStash},
+    norm::NormStash,
+};
+
+/// A transformer block.
+#[derive(Debug)]
+pub struct Block {
+    pub(crate) norm1: Norm,
+    pub(crate) attention: Attention,
+    pub(crate) norm2: Norm,
+    pub(crate) mlp: Mlp,
+}
+
+/// What the backward pass of a block needs.
+#[derive(Debug)]
+pub(crate) struct BlockStash {
+    norm1: NormStash,
+    attention: AttentionStash,
+    norm2: NormStash,
+    mlp: MlpStash,
+}
+
+/// What the weight gradients of a block need.
+#[derive(Debug)]
+pub(crate) struct BlockPending {
+    attention: AttentionPending,
+    mlp: MlpPending,
+}
+
+impl Block {
+    pub(crate) fn forward(
+        &mut self,
+        queue: &Queue,
+        x: &Tensor,
+        heads: Heads,
+        rope: &RopeTables,
+        pass: Pass,
+    ) -> Result<(Tensor, BlockStash)> {
+        let (h, norm1) = self.norm1.forward(queue, x)?;
+        let (a, attention) = self.attention.forward(queue, &h, heads, rope, pass)?;
+        let x = ops::add(queue, x, &a)?;
+        let (h, norm2) = self.norm2.forward(queue, &x)?;
+        let (m, mlp) = self.mlp.forward(queue, &h, pass)?;
+        Ok((ops::add(queue, &x, &m)?, BlockStash { norm1, attention, norm2, mlp }))
+    }
+
+    /// dx, and what the weight gradients need. Gradients of norms are added at once.
+    pub(crate) fn input_gradient(
+        &mut self,
+        queue: &Queue,
+        dy: &Tensor,
+        stash: BlockStash,
+        rope: &RopeTables,
+    ) -> Result<(Tensor, BlockPending)> {
+        let BlockStash { norm1, attention, norm2, mlp } = stash;
+        let (dh, mlp) = self.mlp.input_gradient(queue, dy, mlp)?;
+        let dx = ops::add(queue, dy, &self.norm2.backward(queue, &dh, &norm2)?)?;
+        let (dh, attention) = self.attention.input_gradient(queue, &dx, attention, rope)?;
+        let dx = ops::add(queue, &dx, &self.norm1.backward(queue, &dh, &norm1)?)?;
+        Ok((dx, BlockPending { attention, mlp }))
+    }
+
+    pub(crate) fn weight_gradient(&mut self, queue: &Queue, pending: BlockPending) -> Result<()> {
+        self.mlp.weight_gradient(queue, pending.mlp)?;
+        self.attention.weight_gradient(queue, pending.attention)
+    }
+
+    /// The linears, in order of use.
+    pub(crate) fn linears_mut(&mut self) -> [&mut Box<dyn Linear>; 4] {
+        let Attention { qkv, proj } = &mut self.attention;
+        let Mlp { up, down, .. } = &mut self.mlp;
+        [qkv, proj, up, down]
+    }
+
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+        let attention = [self.attention.qkv.parameter(), self.attention.proj.parameter()];
+        let mlp = [self.mlp.up.parameter(), self.mlp.down.parameter()];
+        let front = self.norm1.parameters().chain(attention);
+        front.chain(self.norm2.parameters()).chain(mlp)
+    }
+
+    pub(crate) fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Parameter> {
+        let Attention { qkv, proj } = &mut self.attention;
+        let Mlp { up, down, .. } = &mut self.mlp;
+        let front = self.norm1.parameters_mut().chain([qkv.parameter_mut(), proj.parameter_mut()]);
+        front.chain(self.norm2.parameters_mut()).chain([up.parameter_mut(), down.parameter_mut()])
+    }
+}

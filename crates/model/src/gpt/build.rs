@@ -1,0 +1,120 @@
+//! Builds a model: names, formats and initial values of its parameters.
+
+use fp8lm_device::{Queue, Shape};
+use fp8lm_ops::RopeTables;
+use fp8lm_scaling::{LINEAR, Linear as Role, Parameter, ParameterSpec, REST, Recipe};
+
+use super::Gpt;
+use crate::{
+    Attention, Block, Linear, Mlp, ModelConfig, Norm, NormKind, PlainLinear, Result, init,
+    linear::linear,
+};
+
+/// Makes parameters one after another; each draws its initial values under its own number.
+pub(super) struct Builder<'a> {
+    queue: &'a Queue,
+    config: &'a ModelConfig,
+    recipe: &'a Recipe,
+    seed: u64,
+    tensors: u32,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(
+        queue: &'a Queue,
+        config: &'a ModelConfig,
+        recipe: &'a Recipe,
+        seed: u64,
+    ) -> Self {
+        Self { queue, config, recipe, seed, tensors: 0 }
+    }
+
+    pub(super) fn gpt(mut self) -> Result<Gpt> {
+        let ModelConfig { layers, width, context, vocabulary, rope_theta, .. } = *self.config;
+        let embedding = self.table("embedding", vocabulary, width)?;
+        let blocks = (0..layers).map(|block| self.block(block)).collect::<Result<_>>()?;
+        let norm = self.norm("norm")?;
+        let head = match self.config.tied_head {
+            true => None,
+            false => Some(PlainLinear::new(self.queue, self.table("head", vocabulary, width)?)?),
+        };
+        let rope = RopeTables::new(self.queue, context, self.config.head_dim(), rope_theta)?;
+        let (config, activations) = (self.config.clone(), self.recipe.activations);
+        Ok(Gpt { config, embedding, blocks, norm, head, rope, activations })
+    }
+
+    fn block(&mut self, block: usize) -> Result<Block> {
+        let ModelConfig { width, mlp, activation, .. } = *self.config;
+        let norm1 = self.norm(&format!("blocks.{block}.norm1"))?;
+        let qkv = self.linear(block, Role::Qkv, 3 * width, width)?;
+        let proj = self.linear(block, Role::Proj, width, width)?;
+        let norm2 = self.norm(&format!("blocks.{block}.norm2"))?;
+        let up = self.linear(block, Role::Up, activation.inputs() * mlp, width)?;
+        let down = self.linear(block, Role::Down, width, mlp)?;
+        let attention = Attention { qkv, proj };
+        Ok(Block { norm1, attention, norm2, mlp: Mlp { up, down, activation } })
+    }
+
+    fn linear(
+        &mut self,
+        block: usize,
+        role: Role,
+        outputs: usize,
+        inputs: usize,
+    ) -> Result<Box<dyn Linear>> {
+        let spec = ParameterSpec {
+            name: format!("blocks.{block}.{}", role.name()),
+            shape: [outputs, inputs].into(),
+            precision: self.recipe.precision(block, role)?,
+            labels: &LINEAR,
+            decays: true,
+        };
+        let values = self.normal(outputs * inputs, self.deviation(role));
+        let parameter = Parameter::new(self.queue, spec, &values)?;
+        Ok(linear(self.queue, parameter, self.recipe.activations)?)
+    }
+
+    /// What writes to the residual stream starts smaller, so that the stream's variance does not
+    /// grow with depth (GPT-2, section 2.3).
+    fn deviation(&self, role: Role) -> f64 {
+        match role {
+            Role::Proj | Role::Down => DEVIATION / libm::sqrt(2.0 * self.config.layers as f64),
+            Role::Qkv | Role::Up => DEVIATION,
+        }
+    }
+
+    fn norm(&mut self, name: &str) -> Result<Norm> {
+        let width = self.config.width;
+        let gain = self.vector(format!("{name}.gain"), &vec![1.0; width])?;
+        let shift = match self.config.norm {
+            NormKind::Rms => None,
+            NormKind::Layer => Some(self.vector(format!("{name}.shift"), &vec![0.0; width])?),
+        };
+        Ok(Norm::new(gain, shift, self.config.norm_eps))
+    }
+
+    fn table(&mut self, name: &str, rows: usize, cols: usize) -> Result<Parameter> {
+        let values = self.normal(rows * cols, DEVIATION);
+        let spec = self.rest(name.to_owned(), [rows, cols].into(), true);
+        Ok(Parameter::new(self.queue, spec, &values)?)
+    }
+
+    fn vector(&self, name: String, values: &[f32]) -> Result<Parameter> {
+        let spec = self.rest(name, values.len().into(), false);
+        Ok(Parameter::new(self.queue, spec, values)?)
+    }
+
+    fn rest(&self, name: String, shape: Shape, decays: bool) -> ParameterSpec {
+        let precision = self.recipe.rest.clone();
+        ParameterSpec { name, shape, precision, labels: &REST, decays }
+    }
+
+    fn normal(&mut self, count: usize, deviation: f64) -> Vec<f32> {
+        let tensor = self.tensors;
+        self.tensors += 1;
+        init::normal(self.seed, tensor, count, deviation)
+    }
+}
+
+/// GPT-2's standard deviation of initial weights.
+const DEVIATION: f64 = 0.02;

@@ -1,0 +1,80 @@
+//! A linear on activations and weights as they are.
+
+use fp8lm_device::{DType, Queue, Result, Tensor};
+use fp8lm_ops::{self as ops, Layout};
+use fp8lm_scaling::{Parameter, Pass, Quantizer, SCALES, Scaled};
+
+use super::{Kind, Linear, OutputGradient};
+
+/// A linear in f32 or BF16.
+#[derive(Debug)]
+pub struct PlainLinear {
+    parameter: Parameter,
+    one: Tensor,
+}
+
+impl PlainLinear {
+    /// A linear with this weight.
+    pub fn new(queue: &Queue, parameter: Parameter) -> Result<Self> {
+        Ok(Self { parameter, one: queue.upload(&[1.0f32], 1, SCALES)? })
+    }
+
+    fn unscaled(&self, values: &Tensor) -> Scaled {
+        Scaled { values: values.clone(), scale_inv: self.one.clone() }
+    }
+}
+
+impl Linear for PlainLinear {
+    fn forward(&mut self, queue: &Queue, x: &Tensor, _: Pass) -> Result<(Tensor, Scaled)> {
+        Ok((plain_forward(queue, &self.parameter, x)?, self.unscaled(x)))
+    }
+
+    fn output_gradient(&mut self, _: &Queue, dy: &Tensor) -> Result<OutputGradient> {
+        Ok(OutputGradient { rows: self.unscaled(dy), cols: self.unscaled(dy) })
+    }
+
+    fn input_gradient(&mut self, queue: &Queue, dy: &OutputGradient) -> Result<Tensor> {
+        plain_input_gradient(queue, &self.parameter, &dy.rows.values)
+    }
+
+    fn weight_gradient(&mut self, queue: &Queue, dy: &OutputGradient, x: &Scaled) -> Result<()> {
+        plain_weight_gradient(queue, &mut self.parameter, &dy.cols.values, &x.values)
+    }
+
+    fn parameter(&self) -> &Parameter {
+        &self.parameter
+    }
+
+    fn parameter_mut(&mut self) -> &mut Parameter {
+        &mut self.parameter
+    }
+
+    fn quantizers(&mut self) -> Vec<(Kind, &mut Quantizer)> {
+        Vec::new()
+    }
+}
+
+/// y = x W^T, in x's type.
+pub(crate) fn plain_forward(queue: &Queue, weight: &Parameter, x: &Tensor) -> Result<Tensor> {
+    ops::matmul(queue, x, &weight.weight(queue, x.dtype())?, Layout::Nt, x.dtype())
+}
+
+/// dx = dy W, in dy's type.
+pub(crate) fn plain_input_gradient(
+    queue: &Queue,
+    weight: &Parameter,
+    dy: &Tensor,
+) -> Result<Tensor> {
+    ops::matmul(queue, dy, &weight.weight(queue, dy.dtype())?, Layout::Nn, dy.dtype())
+}
+
+/// Adds dy^T x, in f32, to the weight's gradient.
+pub(crate) fn plain_weight_gradient(
+    queue: &Queue,
+    weight: &mut Parameter,
+    dy: &Tensor,
+    x: &Tensor,
+) -> Result<()> {
+    let dw = ops::matmul(queue, dy, x, Layout::Tn, DType::F32)?;
+    weight.gradient_mut().add(queue, dw)
+}

@@ -1,0 +1,67 @@
+//! RMSNorm or LayerNorm, with weights of the higher precision.
+
+use fp8lm_device::{Queue, Result, Tensor};
+use fp8lm_ops as ops;
+use fp8lm_scaling::Parameter;
+
+/// A norm over the last dim.
+#[derive(Debug)]
+pub struct Norm {
+    gain: Parameter,
+    /// LayerNorm's; RMSNorm has none.
+    shift: Option<Parameter>,
+    eps: f32,
+}
+
+/// What the backward pass of a norm needs.
+#[derive(Debug)]
+pub(crate) struct NormStash {
+    x: Tensor,
+    mean: Option<Tensor>,
+    rstd: Tensor,
+}
+
+impl Norm {
+    pub(crate) fn new(gain: Parameter, shift: Option<Parameter>, eps: f64) -> Self {
+        Self { gain, shift, eps: eps as f32 }
+    }
+
+    pub(crate) fn forward(&self, queue: &Queue, x: &Tensor) -> Result<(Tensor, NormStash)> {
+        let gain = self.gain.weight(queue, x.dtype())?;
+        let Some(shift) = &self.shift else {
+            let (y, rstd) = ops::rms_norm(queue, x, &gain, self.eps)?;
+            return Ok((y, NormStash { x: x.clone(), mean: None, rstd }));
+        };
+        let shift = shift.weight(queue, x.dtype())?;
+        let (y, mean, rstd) = ops::layer_norm(queue, x, &gain, &shift, self.eps)?;
+        Ok((y, NormStash { x: x.clone(), mean: Some(mean), rstd }))
+    }
+
+    /// dx; the gradients of gain and shift, which come with it, are added.
+    pub(crate) fn backward(
+        &mut self,
+        queue: &Queue,
+        dy: &Tensor,
+        stash: &NormStash,
+    ) -> Result<Tensor> {
+        let NormStash { x, mean, rstd } = stash;
+        let gain = self.gain.weight(queue, x.dtype())?;
+        let (Some(shift), Some(mean)) = (&mut self.shift, mean) else {
+            let (dx, dgain) = ops::rms_norm_backward(queue, dy, x, &gain, rstd)?;
+            self.gain.gradient_mut().add(queue, dgain)?;
+            return Ok(dx);
+        };
+        let (dx, dgain, dshift) = ops::layer_norm_backward(queue, dy, x, &gain, mean, rstd)?;
+        self.gain.gradient_mut().add(queue, dgain)?;
+        shift.gradient_mut().add(queue, dshift)?;
+        Ok(dx)
+    }
+
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+        std::iter::once(&self.gain).chain(&self.shift)
+    }
+
+    pub(crate) fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Parameter> {
+        std::iter::once(&mut self.gain).chain(&mut self.shift)
+    }
+}

@@ -1,0 +1,144 @@
+//! AdamW.
+
+use fp8lm_device::{DType, Queue, Result, Tensor};
+use fp8lm_ops::{self as ops};
+use fp8lm_scaling::{Parameter, SCALES, Stored};
+
+use crate::clip::{Clip, Outcome};
+
+/// Hyper-parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// The decay of the first moment.
+    pub beta1: f64,
+    /// The decay of the second moment.
+    pub beta2: f64,
+    /// What keeps the denominator from 0.
+    pub eps: f64,
+    /// Decoupled weight decay, of the parameters that it applies to.
+    pub weight_decay: f64,
+    /// The global norm that gradients are clipped to.
+    pub max_norm: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, max_norm: 1.0 }
+    }
+}
+
+/// AdamW over a fixed set of parameters.
+#[derive(Debug)]
+pub struct AdamW {
+    options: Options,
+    moments: Vec<Moments>,
+    clip: Clip,
+    /// beta1 and beta2 to the power of the steps taken, F64 [2].
+    powers: Tensor,
+    corrections: Tensor,
+}
+
+/// The moments of one parameter.
+#[derive(Debug)]
+pub struct Moments {
+    /// The first moment, m.
+    pub first: Stored,
+    /// The second moment, v.
+    pub second: Stored,
+}
+
+impl AdamW {
+    /// Moments of 0 for these parameters, in the formats that each one's recipe names.
+    pub fn new(queue: &Queue, options: Options, parameters: &[&Parameter]) -> Result<Self> {
+        let moments = parameters.iter().map(|parameter| Moments::new(queue, parameter));
+        Ok(Self {
+            options,
+            moments: moments.collect::<Result<_>>()?,
+            clip: Clip::new(queue, parameters.len(), options.max_norm as f32)?,
+            powers: queue.upload(&[1.0f64, 1.0], 2, SCALES)?,
+            corrections: queue.alloc(DType::F32, 2, SCALES)?,
+        })
+    }
+
+    /// One step of all parameters, in the order given to [`new`](Self::new): clips by the global
+    /// norm, updates masters and moments, and makes the working copies anew. Where a gradient is
+    /// not finite, nothing changes.
+    ///
+    /// # Panics
+    /// If the number of parameters is not that of [`new`](Self::new).
+    pub fn step(
+        &mut self,
+        queue: &Queue,
+        parameters: &mut [&mut Parameter],
+        learning_rate: f64,
+    ) -> Result<Outcome> {
+        assert_eq!(parameters.len(), self.moments.len(), "a step takes the optimizer's parameters");
+        for parameter in &mut *parameters {
+            parameter.gradient_mut().finish(queue)?;
+        }
+        let gradients = parameters.iter().map(|parameter| parameter.gradient());
+        let outcome = self.clip.measure(queue, gradients)?;
+        self.advance(queue, &outcome)?;
+        for (parameter, moments) in parameters.iter_mut().zip(&self.moments) {
+            self.update(queue, parameter, moments, learning_rate, &outcome)?;
+            parameter.gradient_mut().adapt(queue, outcome.skip())?;
+            parameter.refresh(queue)?;
+        }
+        Ok(outcome)
+    }
+
+    /// The moments, in the order of the parameters.
+    pub fn moments(&self) -> &[Moments] {
+        &self.moments
+    }
+
+    /// beta1 and beta2 to the power of the steps taken, F64 [2].
+    pub fn powers(&self) -> &Tensor {
+        &self.powers
+    }
+
+    fn advance(&self, queue: &Queue, outcome: &Outcome) -> Result<()> {
+        let (beta1, beta2) = (self.options.beta1 as f32, self.options.beta2 as f32);
+        let (powers, corrections) = (&self.powers, &self.corrections);
+        ops::adamw_advance(queue, outcome.skip(), powers, corrections, beta1, beta2)
+    }
+
+    fn update(
+        &self,
+        queue: &Queue,
+        parameter: &Parameter,
+        moments: &Moments,
+        learning_rate: f64,
+        outcome: &Outcome,
+    ) -> Result<()> {
+        let Options { beta1, beta2, eps, weight_decay, .. } = self.options;
+        let weight_decay = if parameter.spec().decays { weight_decay } else { 0.0 };
+        let launch = ops::AdamW {
+            grad: parameter.gradient().values(),
+            grad_scale_inv: parameter.gradient().scale_inv(),
+            clip: outcome.factor(),
+            corrections: &self.corrections,
+            skip: outcome.skip(),
+            master: parameter.master().state(),
+            m: moments.first.state(),
+            v: moments.second.state(),
+            lr: learning_rate as f32,
+            beta1: beta1 as f32,
+            beta2: beta2 as f32,
+            eps: eps as f32,
+            decay: (1.0 - learning_rate * weight_decay) as f32,
+        };
+        ops::adamw(queue, &launch)
+    }
+}
+
+impl Moments {
+    fn new(queue: &Queue, parameter: &Parameter) -> Result<Self> {
+        let spec = parameter.spec();
+        let zeros = |format, label| Stored::zeros(queue, format, spec.shape, label);
+        Ok(Self {
+            first: zeros(spec.precision.first_moment, spec.labels.first_moment)?,
+            second: zeros(spec.precision.second_moment, spec.labels.second_moment)?,
+        })
+    }
+}

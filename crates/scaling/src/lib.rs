@@ -1,0 +1,59 @@
+//! What is kept in which format, with which scale.
+//!
+//! A [`Recipe`] is data: the formats of matrix multiplications, working weights, gradients,
+//! master weights and optimizer states, and how their scales are chosen. [`recipe`] finds one by
+//! name. The rest of the crate carries a recipe out on any device:
+//!
+//! - [`Quantizer`] casts tensors to FP8 with a just-in-time or a delayed scale,
+//! - [`Stored`] keeps a tensor in a format with a scale,
+//! - [`Gradient`] sums micro-batches and keeps the result in FP8 with automatic scaling,
+//! - [`Parameter`] is a weight: master, working copy and gradient.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use fp8lm_device::{DType, Label, Queue};
+//! use fp8lm_formats::E4M3;
+//! use fp8lm_ops::ScaleRule;
+//! use fp8lm_scaling::{Cast, Pass, Quantizer, Scaling};
+//!
+//! let queue = Queue::new(Arc::new(fp8lm_sim::Emulator::default()))?;
+//! let x = queue.upload(&[0.5f32, -3.0, 7.0], [1, 3], Label("example"))?;
+//!
+//! let cast = Cast { format: DType::E4M3, scaling: Scaling::JustInTime, rule: ScaleRule::Pow2 };
+//! let mut quantizer = Quantizer::new(&queue, cast)?;
+//! let quantized = quantizer.quantize(&queue, &x, Pass::Train)?;
+//!
+//! // 448 / 7 = 64, a power of two already.
+//! assert_eq!(queue.download::<f32>(&quantized.scale_inv)?, [1.0 / 64.0]);
+//! let code = queue.download::<E4M3>(&quantized.values)?;
+//! assert_eq!(code.map_to_f32(), [32.0, -192.0, 448.0]);
+//! # trait MapToF32 { fn map_to_f32(&self) -> Vec<f32>; }
+//! # impl MapToF32 for Vec<E4M3> {
+//! #     fn map_to_f32(&self) -> Vec<f32> { self.iter().map(|code| code.to_f32()).collect() }
+//! # }
+//! # Ok::<(), fp8lm_device::Error>(())
+//! ```
+//!
+//! Limits: scales are per tensor; tiles and blocks are not here yet.
+
+mod format;
+mod gradient;
+mod labels;
+mod parameter;
+mod quantizer;
+mod recipe;
+mod recipes;
+mod stored;
+
+pub use format::{Format, ParseFormatError};
+pub use fp8lm_ops::ScaleRule;
+pub use gradient::Gradient;
+pub use labels::{LINEAR, Labels, REST, SCALES};
+pub use parameter::{Parameter, ParameterSpec};
+pub use quantizer::{Meter, Pass, Quantizer, Reading, Scaled};
+pub use recipe::{
+    Accumulation, Cast, Casts, Gemm, GradientFormat, HeadRoom, Linear, Override, Precision, Recipe,
+    RecipeError, Scaling,
+};
+pub use recipes::{NAMES, recipe};
+pub use stored::Stored;

@@ -1,0 +1,139 @@
+//! A weight: its master, its working copy, its gradient.
+
+use fp8lm_device::{DType, Label, Queue, Result, Shape, Tensor};
+use fp8lm_ops::{self as ops, ScaleRule};
+
+use crate::{Casts, Format, Gemm, Gradient, Labels, Precision, Scaled, SCALES, Stored};
+
+/// What a parameter is.
+#[derive(Clone, Debug)]
+pub struct ParameterSpec {
+    /// Its name, unique in the model.
+    pub name: String,
+    /// Its shape.
+    pub shape: Shape,
+    /// Its formats.
+    pub precision: Precision,
+    /// The rows of the memory table that it fills.
+    pub labels: &'static Labels,
+    /// Whether weight decay applies to it.
+    pub decays: bool,
+}
+
+/// A weight: its master, its working copy, its gradient.
+#[derive(Debug)]
+pub struct Parameter {
+    spec: ParameterSpec,
+    master: Stored,
+    working: Option<Working>,
+    gradient: Gradient,
+}
+
+#[derive(Debug)]
+struct Working {
+    stored: Stored,
+    scale_inv: Tensor,
+}
+
+impl Parameter {
+    /// A parameter with these values.
+    ///
+    /// # Panics
+    /// If their number is not that of the shape.
+    pub fn new(queue: &Queue, spec: ParameterSpec, values: &[f32]) -> Result<Self> {
+        let ParameterSpec { precision, labels, shape, .. } = &spec;
+        let values = queue.upload(values, *shape, Label("initial values"))?;
+        let master = Stored::from_tensor(queue, precision.master, &values, labels.master)?;
+        let working = match precision.working {
+            Some(dtype) => Some(Working::new(queue, working_format(precision, dtype), &spec)?),
+            None => None,
+        };
+        let gradient = Gradient::new(queue, precision.gradient, *shape, labels.gradient)?;
+        let parameter = Self { master, working, gradient, spec };
+        parameter.refresh(queue)?;
+        Ok(parameter)
+    }
+
+    /// Makes the working copy anew from the master.
+    pub fn refresh(&self, queue: &Queue) -> Result<()> {
+        let Some(working) = &self.working else { return Ok(()) };
+        if self.master.format() == Format::plain(DType::F32) {
+            return working.store(queue, &self.master.values);
+        }
+        working.store(queue, &self.master.load(queue, DType::F32)?)
+    }
+
+    /// The weight as a plain multiplication takes it, of type `dtype`.
+    pub fn weight(&self, queue: &Queue, dtype: DType) -> Result<Tensor> {
+        let stored = self.working.as_ref().map_or(&self.master, |working| &working.stored);
+        if stored.format() == Format::plain(dtype) {
+            return Ok(stored.values.clone());
+        }
+        stored.load(queue, dtype)
+    }
+
+    /// The working copy, if it is stored in FP8.
+    pub fn quantized(&self) -> Option<Scaled> {
+        let working = self.working.as_ref()?;
+        let is_fp8 = matches!(working.stored.values.dtype(), DType::E4M3 | DType::E5M2);
+        is_fp8.then(|| Scaled {
+            values: working.stored.values.clone(),
+            scale_inv: working.scale_inv.clone(),
+        })
+    }
+
+    /// What it is.
+    pub fn spec(&self) -> &ParameterSpec {
+        &self.spec
+    }
+
+    /// The master weight.
+    pub fn master(&self) -> &Stored {
+        &self.master
+    }
+
+    /// The gradient.
+    pub fn gradient(&self) -> &Gradient {
+        &self.gradient
+    }
+
+    /// The gradient, to add to.
+    pub fn gradient_mut(&mut self) -> &mut Gradient {
+        &mut self.gradient
+    }
+
+    /// What a resumed run needs, by name. [`refresh`](Self::refresh) makes the rest.
+    pub fn state(&self) -> Vec<(&'static str, &Tensor)> {
+        let mut state = vec![("master", &self.master.values)];
+        if self.master.format().rule != ScaleRule::None {
+            state.push(("master_scale", &self.master.scale));
+        }
+        if self.gradient.is_scaled() {
+            state.push(("mu", self.gradient.mu()));
+        }
+        state
+    }
+}
+
+impl Working {
+    fn new(queue: &Queue, format: Format, spec: &ParameterSpec) -> Result<Self> {
+        let stored = Stored::zeros(queue, format, spec.shape, spec.labels.working)?;
+        Ok(Self { stored, scale_inv: queue.upload(&[1.0f32], 1, SCALES)? })
+    }
+
+    fn store(&self, queue: &Queue, x: &Tensor) -> Result<()> {
+        self.stored.store(queue, x)?;
+        match self.stored.format().rule {
+            ScaleRule::None => Ok(()),
+            _ => ops::reciprocal(queue, &self.stored.scale, &self.scale_inv),
+        }
+    }
+}
+
+/// A working copy in FP8 is scaled as the recipe scales weights.
+fn working_format(precision: &Precision, dtype: DType) -> Format {
+    match precision.gemm {
+        Gemm::Fp8(Casts { weight, .. }) if weight.format == dtype => Format { dtype, rule: weight.rule },
+        _ => Format::plain(dtype),
+    }
+}

@@ -1,0 +1,275 @@
+//! A recipe is data: printable, comparable, stored with every run.
+
+use std::fmt;
+
+use fp8lm_device::DType;
+use fp8lm_ops::ScaleRule;
+use serde::{Deserialize, Serialize};
+
+use crate::{Format, recipe};
+
+/// What a training run keeps in which format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Its name.
+    pub name: String,
+    /// The type of activations and of their gradients between operations: f32 or bf16.
+    pub activations: DType,
+    /// The linears of the blocks.
+    pub linears: Precision,
+    /// Embedding, head and norms.
+    pub rest: Precision,
+    /// Exceptions for named linears and blocks; the first that matches wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<Override>,
+}
+
+/// The formats of one group of parameters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Precision {
+    /// How its matrix multiplications are made.
+    pub gemm: Gemm,
+    /// The type of a stored copy of the weights that forward and backward passes read. Without
+    /// one, they read the master and cast it at each use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working: Option<DType>,
+    /// The gradient of a step.
+    pub gradient: GradientFormat,
+    /// The master weights.
+    pub master: Format,
+    /// The first moment, m.
+    pub first_moment: Format,
+    /// The second moment, v.
+    pub second_moment: Format,
+}
+
+/// How a linear's three matrix multiplications are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Gemm {
+    /// On activations and weights as they are.
+    Plain,
+    /// On FP8 operands.
+    Fp8(Casts),
+}
+
+/// The casts of a linear in FP8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Casts {
+    /// The linear's input, in the forward pass and for the weight gradient.
+    pub input: Cast,
+    /// The weights, unless a working copy is stored in FP8 already.
+    pub weight: Cast,
+    /// The gradient of the linear's output.
+    pub output_gradient: Cast,
+}
+
+/// A cast to FP8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cast {
+    /// E4M3 or E5M2.
+    pub format: DType,
+    /// Which amax the scale is made from.
+    pub scaling: Scaling,
+    /// How the scale is made from an amax.
+    pub rule: ScaleRule,
+}
+
+/// Which amax a scale is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scaling {
+    /// The tensor's own: one more pass over it.
+    JustInTime,
+    /// The largest of the last so many steps; just in time during the first step.
+    Delayed(usize),
+}
+
+/// How the gradient of a step is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GradientFormat {
+    /// F32, or E4M3 or E5M2 with a scale.
+    pub format: Format,
+    /// The head-room in the scale of an FP8 gradient.
+    pub head_room: HeadRoom,
+    /// Where micro-batches are summed.
+    pub accumulation: Accumulation,
+}
+
+/// The head-room in a gradient's scale (FP8-LM, section 2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeadRoom {
+    /// Pre-scaling: 1 over the number of ranks.
+    Pre,
+    /// Post-scaling: none.
+    Post,
+    /// mu, which follows the rate of saturation.
+    Auto,
+}
+
+/// Where micro-batches are summed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accumulation {
+    /// In the gradient's own format, cast anew after each micro-batch.
+    Native,
+    /// In f32, cast once at the end.
+    F32,
+}
+
+/// One of the linears of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Linear {
+    /// Queries, keys and values.
+    Qkv,
+    /// The projection behind attention.
+    Proj,
+    /// The widening of the feed-forward network, the gate included.
+    Up,
+    /// Its narrowing.
+    Down,
+}
+
+impl Linear {
+    /// Its name in parameters and overrides.
+    pub fn name(self) -> &'static str {
+        match self {
+            Linear::Qkv => "qkv",
+            Linear::Proj => "proj",
+            Linear::Up => "up",
+            Linear::Down => "down",
+        }
+    }
+}
+
+/// An exception: linears that follow another recipe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// The first and the last block that it holds for; all of them if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<[usize; 2]>,
+    /// The linear that it holds for; all of them if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linear: Option<Linear>,
+    /// The recipe whose linears they follow.
+    pub recipe: String,
+}
+
+impl Recipe {
+    /// The formats of one linear of one block.
+    pub fn precision(&self, block: usize, linear: Linear) -> Result<Precision, RecipeError> {
+        match self.overrides.iter().find(|exception| exception.matches(block, linear)) {
+            Some(exception) => Ok(recipe(&exception.recipe)?.linears),
+            None => Ok(self.linears.clone()),
+        }
+    }
+
+    /// Checks that the formats fit together and that overrides name recipes that exist.
+    pub fn validate(&self) -> Result<(), RecipeError> {
+        if !matches!(self.activations, DType::F32 | DType::BF16) {
+            return Err(invalid("activations", "f32 or bf16", self.activations));
+        }
+        self.linears.validate()?;
+        self.rest.validate()?;
+        for exception in &self.overrides {
+            recipe(&exception.recipe)?;
+            if exception.blocks.is_some_and(|[first, last]| first > last) {
+                return Err(invalid(
+                    "overrides.blocks",
+                    "the first block before the last",
+                    format_args!("{:?}", exception.blocks.unwrap_or_default()),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Override {
+    fn matches(&self, block: usize, linear: Linear) -> bool {
+        self.blocks.is_none_or(|[first, last]| (first..=last).contains(&block))
+            && self.linear.is_none_or(|only| only == linear)
+    }
+}
+
+impl Precision {
+    /// Bytes a parameter: working weight, gradient, master weight and both moments, scales not
+    /// counted.
+    pub fn bytes_per_parameter(&self) -> usize {
+        self.working.map_or(0, DType::bytes)
+            + self.gradient.format.dtype.bytes()
+            + self.master.dtype.bytes()
+            + self.first_moment.dtype.bytes()
+            + self.second_moment.dtype.bytes()
+    }
+
+    fn validate(&self) -> Result<(), RecipeError> {
+        if let Gemm::Fp8(Casts { input, weight, output_gradient }) = &self.gemm {
+            input.validate("gemm.input")?;
+            weight.validate("gemm.weight")?;
+            output_gradient.validate("gemm.output_gradient")?;
+            let both = [weight.format, output_gradient.format, input.format];
+            if both.iter().filter(|&&format| format == DType::E5M2).count() > 1 {
+                return Err(invalid("gemm", "at most one operand in e5m2", "two"));
+            }
+        }
+        self.gradient.validate()
+    }
+}
+
+impl Cast {
+    fn validate(&self, key: &'static str) -> Result<(), RecipeError> {
+        if !matches!(self.format, DType::E4M3 | DType::E5M2) {
+            return Err(invalid(key, "e4m3 or e5m2", self.format));
+        }
+        if self.scaling == Scaling::Delayed(0) {
+            return Err(invalid(key, "a window of at least 1", 0));
+        }
+        Ok(())
+    }
+}
+
+impl GradientFormat {
+    fn validate(&self) -> Result<(), RecipeError> {
+        let Format { dtype, rule } = self.format;
+        let scaled = matches!(dtype, DType::E4M3 | DType::E5M2) && rule != ScaleRule::None;
+        if scaled || self.format == Format::plain(DType::F32) {
+            return Ok(());
+        }
+        Err(invalid("gradient", "f32, or e4m3 or e5m2 with a scale", self.format))
+    }
+}
+
+/// A recipe that cannot be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecipeError {
+    /// No recipe has this name.
+    #[error("there is no recipe `{name}`: the recipes are {}", crate::NAMES.join(", "))]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// Formats that do not fit together.
+    #[error("recipe.{key}: expected {expected}, got {got}")]
+    Invalid {
+        /// The recipe's key.
+        key: &'static str,
+        /// What it takes.
+        expected: &'static str,
+        /// What it holds.
+        got: String,
+    },
+}
+
+fn invalid(key: &'static str, expected: &'static str, got: impl fmt::Display) -> RecipeError {
+    RecipeError::Invalid { key, expected, got: got.to_string() }
+}
