@@ -158,7 +158,7 @@ const fn discarded_bits<L: Layout>() -> u32 {
     F32_FRACTION_BITS - L::MANTISSA_BITS
 }
 
-/// The smaller, or `limit` if `abs` is NaN, so that NaN takes the same path as numbers.
+/// The smaller; a NaN, replaced at the end, may become either. `f32::min` would cost an instruction to avoid it.
 #[inline(always)]
 const fn min(abs: f32, limit: f32) -> f32 {
     if abs < limit { abs } else { limit }

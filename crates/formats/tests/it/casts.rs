@@ -2,7 +2,7 @@
 
 use core::num::FpCategory;
 
-use crate::grid::{Described, MODES, assert_code};
+use crate::grid::{Described, MODES, assert_code, power_of_two};
 use fp8lm_formats::layout::{self, Layout};
 use fp8lm_formats::philox::StochasticStream;
 use fp8lm_formats::{E4M3, E4M3Fnuz, E5M2, E5M2Fnuz, Fp8, Overflow};
@@ -148,11 +148,22 @@ fn constants_have_the_published_values() {
             [Fp8::<L>::MAX, Fp8::MIN, Fp8::MIN_POSITIVE, Fp8::MIN_POSITIVE_SUBNORMAL, Fp8::EPSILON];
         constants.map(Fp8::to_f64)
     }
-    let power = |exponent| 2f64.powi(exponent);
-    assert_eq!(row::<layout::E4M3>(), [448.0, -448.0, power(-6), power(-9), power(-3)]);
-    assert_eq!(row::<layout::E5M2>(), [57344.0, -57344.0, power(-14), power(-16), power(-2)]);
-    assert_eq!(row::<layout::E4M3Fnuz>(), [240.0, -240.0, power(-7), power(-10), power(-3)]);
-    assert_eq!(row::<layout::E5M2Fnuz>(), [57344.0, -57344.0, power(-15), power(-17), power(-2)]);
+    assert_eq!(
+        row::<layout::E4M3>(),
+        [448.0, -448.0, power_of_two(-6), power_of_two(-9), power_of_two(-3)]
+    );
+    assert_eq!(
+        row::<layout::E5M2>(),
+        [57344.0, -57344.0, power_of_two(-14), power_of_two(-16), power_of_two(-2)]
+    );
+    assert_eq!(
+        row::<layout::E4M3Fnuz>(),
+        [240.0, -240.0, power_of_two(-7), power_of_two(-10), power_of_two(-3)]
+    );
+    assert_eq!(
+        row::<layout::E5M2Fnuz>(),
+        [57344.0, -57344.0, power_of_two(-15), power_of_two(-17), power_of_two(-2)]
+    );
     assert_eq!([E4M3::ONE.to_f32(), E5M2::ONE.to_f32()], [1.0, 1.0]);
     assert_eq!([E4M3Fnuz::ONE.to_f32(), E5M2Fnuz::ONE.to_f32()], [1.0, 1.0]);
     assert_eq!([E4M3::MAX_EXPONENT, E5M2::MAX_EXPONENT], [8, 15]);
@@ -197,7 +208,7 @@ fn rounding_by_hand() {
     // 17 lies between 16 (0x58) and 18; 19 between 18 and 20 (0x5A).
     assert_eq!([e4m3(17.0), e4m3(19.0)], [[0x58, 0x58], [0x5A, 0x5A]]);
     // Half the smallest subnormal goes to zero and keeps its sign; the largest subnormal can round to a normal.
-    let (half_e4m3, half_e5m2) = (2f32.powi(-10), 2f32.powi(-17));
+    let (half_e4m3, half_e5m2) = (power_of_two(-10) as f32, power_of_two(-17) as f32);
     assert_eq!([e4m3(half_e4m3), e4m3(half_e4m3.next_up())], [[0, 0], [1, 1]]);
     assert_eq!([e4m3(-half_e4m3), e4m3(-half_e4m3.next_up())], [[0x80, 0x80], [0x81, 0x81]]);
     assert_eq!([e4m3(3.0 * half_e4m3), e4m3(5.0 * half_e4m3)], [[2, 2], [2, 2]]);
@@ -212,8 +223,9 @@ fn fnuz_rounding_by_hand() {
         [Overflow::Saturate, Overflow::NonSaturate]
             .map(|mode| E4M3Fnuz::from_f32(x, mode).to_bits())
     };
-    assert_eq!([code(0.0), code(-0.0), code(-2f32.powi(-11))], [[0, 0]; 3]);
-    assert_eq!(code(-2f32.powi(-11).next_up()), [0x81, 0x81]);
+    let half_smallest = power_of_two(-11) as f32;
+    assert_eq!([code(0.0), code(-0.0), code(-half_smallest)], [[0, 0]; 3]);
+    assert_eq!(code(-half_smallest.next_up()), [0x81, 0x81]);
     assert_eq!(code(248.0f32.next_down()), [0x7F, 0x7F]);
     assert_eq!([code(248.0), code(f32::INFINITY)], [[0x7F, 0x80]; 2]);
     assert_eq!([code(-248.0), code(f32::NEG_INFINITY)], [[0xFF, 0x80]; 2]);

@@ -73,7 +73,7 @@ impl Grid {
         } else {
             (fraction + (1 << self.mantissa_bits), exponent)
         };
-        f64::from(significand) * 2f64.powi(exponent - self.bias - self.mantissa_bits)
+        f64::from(significand) * power_of_two(exponent - self.bias - self.mantissa_bits)
     }
 
     /// The value of a code; any NaN as NaN.
@@ -116,6 +116,11 @@ impl Grid {
             _ => magnitude,
         }
     }
+}
+
+/// Exactly, which `powi` does not promise.
+pub(crate) fn power_of_two(exponent: i32) -> f64 {
+    f64::from_bits(((1023 + exponent) as u64) << 52)
 }
 
 pub(crate) const MODES: [Overflow; 2] = [Overflow::Saturate, Overflow::NonSaturate];

@@ -2,9 +2,11 @@
 
 use fp8lm_formats::{E4M3, E5M2, E8M0, Overflow};
 
+use crate::grid::power_of_two;
+
 /// The value of a code other than NaN.
 fn power(code: u8) -> f64 {
-    2f64.powi(i32::from(code) - 127)
+    power_of_two(i32::from(code) - 127)
 }
 
 /// Every exponent of `f32` with a few fractions each, of both signs.

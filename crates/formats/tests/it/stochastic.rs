@@ -1,6 +1,6 @@
 //! Philox and stochastic rounding.
 
-use crate::grid::{Described, MODES, assert_code};
+use crate::grid::{Described, MODES, assert_code, power_of_two};
 use fp8lm_formats::layout;
 use fp8lm_formats::philox::{StochasticStream, Use, philox4x32_10};
 use fp8lm_formats::{E4M3, E4M3Fnuz, E5M2, Fp8, Overflow};
@@ -35,16 +35,16 @@ fn words_are_addressed_by_seed_tensor_draw_and_index() {
 }
 
 /// Unbiased, exactly: `x` rounds up if and only if `random >= 2^32 * (1 - p)`, `p` its place between its neighbours,
-/// so `2^32 * p` of the `2^32` words round up. Only what loses 32 bits, less than 2^-8 of a step, always rounds down.
+/// so `2^32 * p` of the `2^32` words round up. Below 2^-8 of a step the last of the 24 bits of `x` is 2^-32 of the
+/// step or less: those always round down.
 fn check<L: Described>(x: f32, random: u32) {
     let abs = f64::from(x.abs());
     let (below, above) = L::GRID.neighbours(abs);
     let (low, step) =
         (L::GRID.magnitude(below), L::GRID.magnitude(above) - L::GRID.magnitude(below));
     let place = ((abs - low) / step).min(1.0);
-    let threshold = 2f64.powi(32) * (1.0 - place);
-    let last_bit = abs.log2().floor() - 23.0;
-    let fits = step.log2() - last_bit < 32.0;
+    let threshold = power_of_two(32) * (1.0 - place);
+    let fits = abs >= step / 256.0;
     let first_up = threshold as u32;
     for random in [random, 0, u32::MAX, first_up.saturating_sub(1), first_up] {
         let up = fits && f64::from(random) >= threshold;
@@ -103,10 +103,19 @@ fn edge_cases_by_hand() {
         [0x58, 0x59, 0x58]
     );
     // 2^-17 loses 31 bits and can still become the smallest subnormal 2^-9; 2^-18 loses 32 and cannot.
-    assert_eq!([code(2f32.powi(-17), u32::MAX), code(2f32.powi(-18), u32::MAX)], [1, 0]);
+    assert_eq!(
+        [code(power_of_two(-17) as f32, u32::MAX), code(power_of_two(-18) as f32, u32::MAX)],
+        [1, 0]
+    );
     // Underflow keeps the sign, except where zero has none.
-    assert_eq!([code(-2f32.powi(-12), 0), code(-f32::from_bits(1), u32::MAX)], [0x80, 0x80]);
-    assert_eq!(E4M3Fnuz::from_f32_stochastic(-2f32.powi(-12), 0, Overflow::Saturate).to_bits(), 0);
+    assert_eq!(
+        [code(-power_of_two(-12) as f32, 0), code(-f32::from_bits(1), u32::MAX)],
+        [0x80, 0x80]
+    );
+    assert_eq!(
+        E4M3Fnuz::from_f32_stochastic(-power_of_two(-12) as f32, 0, Overflow::Saturate).to_bits(),
+        0
+    );
     // Between the largest value and the step after it.
     let code =
         |x: f32, random| E5M2::from_f32_stochastic(x, random, Overflow::NonSaturate).to_bits();
