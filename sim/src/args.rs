@@ -8,6 +8,7 @@ use fp8lm_kernels::Kernel;
 use crate::{
     floats::{Floats, FloatsMut},
     memory::{Pool, SimMemory},
+    states::{States, StatesMut},
 };
 
 /// The arguments of one launch that was checked against the table.
@@ -98,6 +99,28 @@ impl<'a> Args<'a> {
         Ok(match self.dtype(index) {
             DType::BF16 => FloatsMut::BF16(self.write(index, elements)?),
             _ => FloatsMut::F32(self.write(index, elements)?),
+        })
+    }
+
+    /// Argument `index`, read in any format of a state.
+    pub(crate) fn states(&self, index: usize, elements: usize) -> Result<States<'a>> {
+        Ok(match self.dtype(index) {
+            DType::BF16 => States::BF16(self.read(index, elements)?),
+            DType::F16 => States::F16(self.read(index, elements)?),
+            DType::E4M3 => States::E4M3(self.read(index, elements)?),
+            DType::E5M2 => States::E5M2(self.read(index, elements)?),
+            _ => States::F32(self.read(index, elements)?),
+        })
+    }
+
+    /// Argument `index`, written in any format of a state.
+    pub(crate) fn states_mut(&mut self, index: usize, elements: usize) -> Result<StatesMut<'a>> {
+        Ok(match self.dtype(index) {
+            DType::BF16 => StatesMut::BF16(self.write(index, elements)?),
+            DType::F16 => StatesMut::F16(self.write(index, elements)?),
+            DType::E4M3 => StatesMut::E4M3(self.write(index, elements)?),
+            DType::E5M2 => StatesMut::E5M2(self.write(index, elements)?),
+            _ => StatesMut::F32(self.write(index, elements)?),
         })
     }
 

@@ -26,6 +26,9 @@ mod isa;
 pub mod math;
 mod memory;
 mod reduce;
+mod scale;
+mod states;
+mod transpose;
 mod twins;
 mod workers;
 

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::{floats::FloatsMut, isa::Isa};
+use crate::{floats::FloatsMut, isa::Isa, states::StatesMut};
 
 /// The threads of a device and the instruction set they use.
 #[derive(Debug)]
@@ -126,6 +126,26 @@ impl<T: Send> Rows for &mut [T] {
 impl Rows for FloatsMut<'_> {
     fn split(self, rows: usize) -> (Self, Self) {
         self.split_at(rows)
+    }
+}
+
+/// One value a row.
+impl Rows for StatesMut<'_> {
+    fn split(self, rows: usize) -> (Self, Self) {
+        self.split_at(rows)
+    }
+}
+
+/// One value for every grain of rows: what blocks have to say of themselves.
+pub(crate) struct PerGrain<'a, T> {
+    pub(crate) values: &'a mut [T],
+    pub(crate) grain: usize,
+}
+
+impl<T: Send> Rows for PerGrain<'_, T> {
+    fn split(self, rows: usize) -> (Self, Self) {
+        let (left, right) = self.values.split_at_mut(rows / self.grain);
+        (Self { values: left, grain: self.grain }, Self { values: right, grain: self.grain })
     }
 }
 

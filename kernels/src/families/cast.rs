@@ -11,7 +11,7 @@ use crate::{
 pub(super) const KERNELS: &[Kernel] = &[
     Kernel {
         name: "fill",
-        doc: "y[i] = value, rounded as by `cast`; counters take whole values.",
+        doc: "y[i] = value, rounded as by `cast`; f64 takes the value exactly, counters take whole values below 2^bits alone.",
         contract: Exact,
         params: &[write("y", &[F32, BF16, F16, E4M3, E5M2, F64, U32, U64]), f32("value")],
     },

@@ -30,7 +30,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     },
     Kernel {
         name: "push_amax",
-        doc: "history[count[0] mod window] = amax[0], or 0 where it is not finite; then count[0] += 1 and amax[0] = 0.",
+        doc: "history [window >= 1]: history[count[0] mod window] = amax[0], or 0 where it is not finite; then count[0] += 1 and amax[0] = 0.",
         contract: Exact,
         params: &[update("amax", F32), update("history", F32), update("count", U32)],
     },
@@ -49,7 +49,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     },
     Kernel {
         name: "quantize_transpose",
-        doc: "As `quantize` for x [rows, cols], with the same codes also as code_t [cols, rows].",
+        doc: "As `quantize` for x [rows, cols], with the same codes also as code_t [cols, rows], of code's type.",
         contract: Exact,
         params: &[
             read("x", FLOAT),

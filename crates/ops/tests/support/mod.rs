@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use fp8lm_device::{DType, Label, Queue, Shape, Tensor};
+use fp8lm_formats::{E4M3, E5M2};
 use fp8lm_sim::{Emulator, Isa, Options};
-use half::bf16;
+use half::{bf16, f16};
 
 /// What inputs are accounted under.
 pub(crate) const TEST: Label = Label("test");
@@ -89,6 +90,42 @@ pub(crate) fn stored(dtype: DType, values: &[f32]) -> Vec<f32> {
     match dtype {
         DType::BF16 => values.iter().map(|x| widen(bf16::from_f32(*x))).collect(),
         _ => values.to_vec(),
+    }
+}
+
+/// `values` in any format of a state, as bytes: one rounding to nearest-even, FP8 saturates, every
+/// NaN is canonical.
+pub(crate) fn rounded_bytes(dtype: DType, values: &[f32]) -> Vec<u8> {
+    let bytes = |x: &f32| match dtype {
+        DType::F16 if x.is_nan() => 0x7FFFu16.to_le_bytes().to_vec(),
+        DType::F16 => f16::from_f32_const(*x).to_le_bytes().to_vec(),
+        DType::BF16 => ((round(dtype, *x).to_bits() >> 16) as u16).to_le_bytes().to_vec(),
+        DType::E4M3 => vec![E4M3::from_f64_saturating(f64::from(*x)).to_bits()],
+        DType::E5M2 => vec![E5M2::from_f64_saturating(f64::from(*x)).to_bits()],
+        _ => round(dtype, *x).to_le_bytes().to_vec(),
+    };
+    values.iter().flat_map(bytes).collect()
+}
+
+/// The values of bytes in any format of a state.
+pub(crate) fn widened(dtype: DType, bytes: &[u8]) -> Vec<f32> {
+    let half = |x: &[u8]| u16::from_le_bytes([x[0], x[1]]);
+    let value = |x: &[u8]| match dtype {
+        DType::F16 => f16::from_bits(half(x)).to_f32_const(),
+        DType::BF16 => f32::from_bits(u32::from(half(x)) << 16),
+        DType::E4M3 => E4M3::from_bits(x[0]).to_f64() as f32,
+        DType::E5M2 => E5M2::from_bits(x[0]).to_f64() as f32,
+        _ => f32::from_le_bytes([x[0], x[1], x[2], x[3]]),
+    };
+    bytes.chunks(dtype.bytes()).map(value).collect()
+}
+
+/// Compares byte by byte and names the first that differs.
+#[track_caller]
+pub(crate) fn assert_bytes(name: &str, got: &[u8], want: &[u8]) {
+    assert_eq!(got.len(), want.len(), "{name}: number of bytes");
+    if let Some(at) = got.iter().zip(want).position(|(got, want)| got != want) {
+        panic!("{name}, byte {at}: got {:#04x}, want {:#04x}", got[at], want[at]);
     }
 }
 

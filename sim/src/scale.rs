@@ -1,0 +1,87 @@
+//! Scales chosen from the largest magnitude.
+
+use fp8lm_device::Result;
+
+use crate::args::Args;
+
+/// How a scale follows from amax, as launches number it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// Always 1.
+    None,
+    /// fp_max / amax, rounded once.
+    Exact,
+    /// The power of two at or below that.
+    Pow2,
+}
+
+impl Rule {
+    /// The rule that argument `index` chooses.
+    pub(crate) fn of(args: &Args<'_>, index: usize) -> Result<Self> {
+        match args.extent(index) {
+            0 => Ok(Rule::None),
+            1 => Ok(Rule::Exact),
+            2 => Ok(Rule::Pow2),
+            other => Err(args.invalid(index, "0, 1 or 2".into(), other.to_string())),
+        }
+    }
+
+    /// The factor that brings magnitudes up to `amax` into a format whose largest is `fp_max`.
+    pub(crate) fn scale(self, amax: f32, fp_max: f32) -> f32 {
+        if self == Rule::None || amax == 0.0 || !amax.is_finite() {
+            return 1.0;
+        }
+        let quotient = (fp_max / amax).min(f32::MAX);
+        if self == Rule::Exact { quotient } else { power_of_two_below(quotient) }
+    }
+}
+
+/// 2^floor(log2 x), and 2^-126 for a subnormal `x`.
+fn power_of_two_below(x: f32) -> f32 {
+    f32::from_bits((x.to_bits() & INFINITY).max(f32::MIN_POSITIVE.to_bits()))
+}
+
+/// The larger of `amax` and the largest magnitude of `values`; NaN counts as infinite.
+#[inline(always)]
+pub(crate) fn amax(amax: f32, values: &[f32]) -> f32 {
+    // Bits of magnitudes are ordered as the magnitudes are, and an integer maximum may be
+    // regrouped into SIMD lanes.
+    let bits = values.iter().map(|value| value.to_bits() & !SIGN).fold(amax.to_bits(), u32::max);
+    f32::from_bits(bits.min(INFINITY))
+}
+
+const SIGN: u32 = 0x8000_0000;
+const INFINITY: u32 = 0x7F80_0000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scales_follow_their_rule() {
+        let cases = [
+            (1.0, 448.0, 448.0, 256.0),
+            (448.0, 448.0, 1.0, 1.0),
+            (449.0, 448.0, 448.0 / 449.0, 0.5),
+            (0.0, 448.0, 1.0, 1.0),
+            (f32::INFINITY, 448.0, 1.0, 1.0),
+            (f32::NAN, 448.0, 1.0, 1.0),
+            (f32::from_bits(1), 448.0, f32::MAX, f32::from_bits(254 << 23)),
+            (f32::MAX, f32::MIN_POSITIVE, 0.0, f32::MIN_POSITIVE),
+        ];
+        for (amax, fp_max, exact, pow2) in cases {
+            assert_eq!(Rule::None.scale(amax, fp_max), 1.0, "none, amax {amax:e}");
+            assert_eq!(Rule::Exact.scale(amax, fp_max), exact, "exact, amax {amax:e}");
+            assert_eq!(Rule::Pow2.scale(amax, fp_max), pow2, "pow2, amax {amax:e}");
+        }
+    }
+
+    #[test]
+    fn nan_is_the_largest_magnitude() {
+        assert_eq!(amax(0.0, &[]), 0.0);
+        assert_eq!(amax(2.0, &[1.0, -3.0]), 3.0);
+        assert_eq!(amax(4.0, &[1.0, -3.0]), 4.0);
+        assert_eq!(amax(0.0, &[1.0, -f32::NAN, f32::INFINITY]), f32::INFINITY);
+        assert_eq!(amax(f32::NAN, &[]), f32::INFINITY);
+    }
+}
