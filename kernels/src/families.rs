@@ -14,6 +14,7 @@ mod norm;
 mod quantize;
 mod reduce;
 mod rope;
+mod scale;
 
 pub(crate) const ALL: &[&[Kernel]] = &[
     activation::KERNELS,
@@ -28,4 +29,5 @@ pub(crate) const ALL: &[&[Kernel]] = &[
     quantize::KERNELS,
     reduce::KERNELS,
     rope::KERNELS,
+    scale::KERNELS,
 ];

@@ -18,6 +18,7 @@ mod norm;
 mod quantize;
 mod reduce;
 mod rope;
+mod scale;
 
 /// A kernel on the CPU. The arguments were checked against the table of kernels; the twin checks
 /// their lengths as it takes them.
@@ -43,4 +44,5 @@ const FAMILIES: &[&[(&str, Twin)]] = &[
     quantize::TWINS,
     reduce::TWINS,
     rope::TWINS,
+    scale::TWINS,
 ];

@@ -31,6 +31,7 @@ mod norm;
 mod quantize;
 mod reduce;
 mod rope;
+mod scale;
 
 pub use activation::*;
 pub use adamw::*;
@@ -44,6 +45,7 @@ pub use norm::*;
 pub use quantize::*;
 pub use reduce::*;
 pub use rope::*;
+pub use scale::*;
 
 use fp8lm_device::Label;
 
