@@ -90,8 +90,16 @@ impl Grid {
 
     /// The two codes around a magnitude, the first not above it; beyond the grid the last two.
     pub(crate) fn neighbours(&self, abs: f64) -> (u8, u8) {
-        let above = (1..=self.max).find(|&code| self.magnitude(code) > abs).unwrap_or(self.max + 1);
-        (above - 1, above)
+        let (mut below, mut above) = (0, self.max + 1);
+        while above - below > 1 {
+            let middle = below + (above - below) / 2;
+            if self.magnitude(middle) > abs {
+                above = middle;
+            } else {
+                below = middle;
+            }
+        }
+        (below, above)
     }
 
     /// The nearest code, ties to the even one.
