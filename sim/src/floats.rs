@@ -59,6 +59,14 @@ impl<'a> FloatsMut<'a> {
         self.as_floats().load(first, out);
     }
 
+    /// The same slice, for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> FloatsMut<'_> {
+        match self {
+            FloatsMut::F32(values) => FloatsMut::F32(values),
+            FloatsMut::BF16(values) => FloatsMut::BF16(values),
+        }
+    }
+
     /// The first `middle` elements, and the rest.
     pub(crate) fn split_at(self, middle: usize) -> (FloatsMut<'a>, FloatsMut<'a>) {
         match self {

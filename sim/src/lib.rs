@@ -27,6 +27,7 @@ pub mod math;
 mod memory;
 mod reduce;
 mod scale;
+mod scratch;
 mod states;
 mod transpose;
 mod twins;

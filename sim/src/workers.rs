@@ -3,20 +3,30 @@
 
 use std::ops::Range;
 
-use crate::{floats::FloatsMut, isa::Isa, states::StatesMut};
+use crate::{
+    floats::FloatsMut,
+    isa::Isa,
+    scratch::{Scratch, ScratchPool},
+    states::StatesMut,
+};
 
 /// The threads of a device and the instruction set they use.
 #[derive(Debug)]
 pub(crate) struct Workers {
     pool: Option<rayon::ThreadPool>,
     isa: Isa,
+    scratch: ScratchPool,
 }
 
 impl Workers {
     /// `threads` threads; one thread is the caller's own.
     pub(crate) fn new(threads: usize, isa: Isa) -> Self {
         let build = || rayon::ThreadPoolBuilder::new().num_threads(threads).build().ok();
-        Self { pool: if threads > 1 { build() } else { None }, isa }
+        Self {
+            pool: if threads > 1 { build() } else { None },
+            isa,
+            scratch: ScratchPool::default(),
+        }
     }
 
     /// The number of threads that work at once.
@@ -27,6 +37,11 @@ impl Workers {
     /// The instruction set.
     pub(crate) fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// Working memory of `len` numbers, whatever they are, until it is dropped.
+    pub(crate) fn scratch(&self, len: usize) -> Scratch<'_> {
+        self.scratch.take(len)
     }
 
     /// Splits `outputs` into blocks of at most `grain` rows and calls `body` on each, with the

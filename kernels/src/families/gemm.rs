@@ -13,8 +13,8 @@ use crate::{
 pub(super) const KERNELS: &[Kernel] = &[
     Kernel {
         name: "gemm_f32",
-        doc: "d[i, j] = sum over k of a[i, k] * b[j, k], rounded to d's type. layout bit 0: a is stored [k, m]; bit 1: b is stored [k, n]. \
-              NaN results are 0x7FFFFFFF in f32.",
+        doc: "d[i, j] = the sum over p of a[i, p] * b[j, p], rounded to d's type: one accumulator, from +0, fma over p ascending. \
+              a is [m, k], or [k, m] if bit 0 of layout is set; b is [n, k], or [k, n] if bit 1 is; d is [m, n].",
         contract: ExactGivenOrder,
         params: &[
             read("a", OPERAND),
@@ -28,8 +28,8 @@ pub(super) const KERNELS: &[Kernel] = &[
     },
     Kernel {
         name: "gemm_scaled_f32",
-        doc: "y = RN(acc * alpha) with alpha = RN(a_scale_inv[0] * b_scale_inv[0]) and acc as in `gemm_f32`; d = y rounded to d's type. Both \
-              operands are K-contiguous: a [m, k], b [n, k].",
+        doc: "y = RN(acc * alpha) with alpha = RN(a_scale_inv[0] * b_scale_inv[0]) and acc the accumulator of `gemm_f32`; d = y rounded to \
+              d's type. Both operands are K-contiguous: a [m, k], b [n, k]; d is [m, n].",
         contract: ExactGivenOrder,
         params: &[
             read("a", FP8),
