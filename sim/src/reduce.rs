@@ -1,10 +1,7 @@
 //! The two orders of summation of `docs/numerics.md`: the canonical sum of a run of values, and
 //! the sum over rows per column.
 
-use crate::{
-    floats::Floats,
-    workers::{RowsOf, Workers},
-};
+use crate::floats::FloatsMut;
 
 /// Partial sums that a canonical sum keeps side by side.
 pub(crate) const LANES: usize = 128;
@@ -38,32 +35,6 @@ pub(crate) fn canonical_sum_of(n: usize, mut fill: impl FnMut(usize, &mut [f32])
     sum_of_sums(&sums)
 }
 
-/// The sum of the rows of `x` [rows, cols], per column.
-pub(crate) fn column_sums(
-    workers: &Workers,
-    x: Floats<'_>,
-    rows: usize,
-    cols: usize,
-    sums: &mut [f32],
-) {
-    let mut partials = column_partials(rows, cols);
-    workers.rows(
-        rows.div_ceil(CHUNK_ROWS),
-        1,
-        RowsOf { values: partials.as_mut_slice(), width: cols },
-        #[inline(always)]
-        |chunks, partials| {
-            let mut row = vec![0.0; cols];
-            let first = chunks.start * CHUNK_ROWS;
-            for r in first..rows.min(first + CHUNK_ROWS) {
-                x.load(r * cols, &mut row);
-                add_row(partials.values, &row);
-            }
-        },
-    );
-    add_partials(partials, sums);
-}
-
 /// One row of zeros for every chunk of [`CHUNK_ROWS`] rows.
 pub(crate) fn column_partials(rows: usize, cols: usize) -> Vec<f32> {
     vec![0.0; rows.div_ceil(CHUNK_ROWS) * cols]
@@ -75,8 +46,8 @@ pub(crate) fn add_row(partial: &mut [f32], row: &[f32]) {
     partial.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
 }
 
-/// The sums over all rows from those of the chunks: a binary tree over adjacent chunks, an odd
-/// one carried up.
+/// Writes the sums over all rows from those of the chunks: a binary tree over adjacent chunks, an
+/// odd one carried up.
 pub(crate) fn add_partials(mut partials: Vec<f32>, sums: &mut [f32]) {
     let (cols, end) = (sums.len(), partials.len());
     let mut stride = cols;
@@ -88,7 +59,7 @@ pub(crate) fn add_partials(mut partials: Vec<f32>, sums: &mut [f32]) {
         stride *= 2;
     }
     partials.resize(end.max(cols), 0.0);
-    sums.copy_from_slice(&partials[..cols]);
+    FloatsMut::F32(sums).store(0, &partials[..cols]);
 }
 
 #[inline(always)]
@@ -181,14 +152,15 @@ mod tests {
     fn column_sums_go_by_chunks_and_a_tree() {
         for (rows, cols) in [(0, 3), (1, 1), (255, 2), (256, 3), (257, 9), (1300, 5), (1800, 1)] {
             let x = values(rows * cols);
-            for threads in [1, 2] {
-                let workers = Workers::new(threads, Isa::best());
-                let mut sums = vec![f32::NAN; cols];
-                column_sums(&workers, Floats::F32(&x), rows, cols, &mut sums);
-                for (j, sum) in sums.iter().enumerate() {
-                    let expected = column(&x, cols, j);
-                    assert_eq!(sum.to_bits(), expected.to_bits(), "{rows}x{cols}, column {j}");
-                }
+            let mut partials = column_partials(rows, cols);
+            for (r, row) in x.chunks(cols).enumerate() {
+                add_row(&mut partials[r / CHUNK_ROWS * cols..][..cols], row);
+            }
+            let mut sums = vec![f32::NAN; cols];
+            add_partials(partials, &mut sums);
+            for (j, sum) in sums.iter().enumerate() {
+                let expected = column(&x, cols, j);
+                assert_eq!(sum.to_bits(), expected.to_bits(), "{rows}x{cols}, column {j}");
             }
         }
     }

@@ -68,6 +68,11 @@ impl Workers {
     }
 }
 
+/// A grain for rows of `width` elements: enough work for a thread, little enough for its cache.
+pub(crate) fn grain(width: usize) -> usize {
+    (8192 / width.max(1)).max(1)
+}
+
 fn halve<R: Rows>(
     rows: Range<usize>,
     grain: usize,

@@ -163,6 +163,17 @@ pub(crate) fn assert_close(
     }
 }
 
+/// The gradient of `loss` at `inputs` by central differences.
+pub(crate) fn differences(inputs: &[f64], loss: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    let step = 1e-5;
+    let moved = |i: usize, by: f64| {
+        let mut inputs = inputs.to_vec();
+        inputs[i] += by;
+        loss(&inputs)
+    };
+    (0..inputs.len()).map(|i| (moved(i, step) - moved(i, -step)) / (2.0 * step)).collect()
+}
+
 fn coordinate(index: usize, shape: Shape) -> Vec<usize> {
     let mut rest = index;
     let mut at: Vec<usize> = shape
