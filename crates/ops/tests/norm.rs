@@ -1,5 +1,7 @@
 //! RMSNorm and LayerNorm: bits against the specification, gradients against finite differences.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod support;
 
 use fp8lm_device::{DType, Queue, Tensor};
