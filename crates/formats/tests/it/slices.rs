@@ -14,7 +14,8 @@ fn patterns(len: usize) -> Vec<f32> {
 }
 
 fn check_encode<L: Layout>() {
-    for len in (0..70).chain([if cfg!(miri) { 300 } else { 100_003 }]) {
+    let (step, long) = if cfg!(miri) { (23, 100) } else { (1, 100_003) };
+    for len in (0..70).step_by(step).chain([long]) {
         let x = patterns(len);
         for overflow in [Overflow::Saturate, Overflow::NonSaturate] {
             let mut out = vec![Fp8::<L>::ZERO; len];
