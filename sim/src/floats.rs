@@ -104,9 +104,14 @@ pub(crate) fn round_bf16(value: f32) -> bf16 {
 }
 
 /// The same number; every NaN as 0x7FFFFFFF.
+///
+/// On integers, because LLVM takes a selected NaN constant for any NaN: of `is_nan` after a square
+/// root nothing is left.
 #[inline(always)]
 pub(crate) fn canonical(value: f32) -> f32 {
-    if value.is_nan() { f32::from_bits(0x7FFF_FFFF) } else { value }
+    let bits = value.to_bits();
+    let is_nan = (bits & 0x7FFF_FFFF) as i32 > 0x7F80_0000;
+    f32::from_bits(if is_nan { 0x7FFF_FFFF } else { bits })
 }
 
 #[cfg(test)]

@@ -1,1 +1,45 @@
 //! Accumulation of gradients over micro-batches, and automatic scaling.
+
+use fp8lm_device::{Launch, Queue, Result, Tensor};
+
+use crate::expect;
+
+/// y += x, rounded once to f32: kernel `accumulate`. x is F32 or BF16, y F32 of its shape.
+pub fn accumulate(queue: &Queue, x: &Tensor, y: &Tensor) -> Result<()> {
+    expect::shape("accumulate", "y", y, x.shape())?;
+    queue.launch(Launch::new("accumulate").read(x).update(y))
+}
+
+/// y += code * scale_inv [1], product and sum rounded to f32: kernel `accumulate_dequantized`.
+///
+/// code is E4M3 or E5M2, y F32 of its shape.
+pub fn accumulate_dequantized(
+    queue: &Queue,
+    code: &Tensor,
+    scale_inv: &Tensor,
+    y: &Tensor,
+) -> Result<()> {
+    let operation = "accumulate_dequantized";
+    expect::elements(operation, "scale_inv", scale_inv, 1)?;
+    expect::shape(operation, "y", y, code.shape())?;
+    queue.launch(Launch::new(operation).read(code).read(scale_inv).update(y))
+}
+
+/// Adapts the head-room mu [1] (F32) of a gradient's scale: kernel `auto_scale`, the automatic
+/// scaling of FP8-LM, section 2.1.
+///
+/// mu halves where more than 1e-5 of `elements` overflowed by counts [2] (U64, as
+/// [`quantize`](crate::quantize) counts), else it grows by a factor of 2^(1/1000). Nothing
+/// changes where skip [1] (U32) is set.
+pub fn auto_scale(
+    queue: &Queue,
+    counts: &Tensor,
+    skip: &Tensor,
+    mu: &Tensor,
+    elements: u64,
+) -> Result<()> {
+    expect::elements("auto_scale", "counts", counts, 2)?;
+    expect::elements("auto_scale", "skip", skip, 1)?;
+    expect::elements("auto_scale", "mu", mu, 1)?;
+    queue.launch(Launch::new("auto_scale").read(counts).read(skip).update(mu).u64(elements))
+}

@@ -21,8 +21,8 @@ pub(super) const KERNELS: &[Kernel] = &[
     },
     Kernel {
         name: "auto_scale",
-        doc: "FP8-LM's automatic scaling (section 2.1): where counts[0] / elements exceeds 1e-5, mu[0] = mu[0] / 2, else \
-              mu[0] = RN(mu[0] * f32(2^(1/1000))), within [2^-16, 2^16]. Nothing changes where skip[0] is not 0.",
+        doc: "FP8-LM's automatic scaling (section 2.1): where counts[0] / elements exceeds 1e-5, that is counts[0] * 100000 \
+              > elements, mu[0] = mu[0] / 2, else mu[0] = RN(mu[0] * f32(2^(1/1000))); then within [2^-16, 2^16]. Nothing changes where skip[0] is not 0.",
         contract: Exact,
         params: &[read("counts", U64), read("skip", U32), update("mu", F32), u64("elements")],
     },
