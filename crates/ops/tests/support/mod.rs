@@ -51,6 +51,17 @@ pub(crate) fn wild(seed: u64, n: usize) -> Vec<f32> {
     words(seed, n).map(|word| f32::from_bits((word >> 32) as u32)).collect()
 }
 
+/// Draws of `n` values from a seed: ordinary, of any bits, subnormal, huge.
+pub(crate) const DRAWS: [fn(u64, usize) -> Vec<f32>; 4] = [
+    normal,
+    wild,
+    |seed, n| normal(seed, n).iter().map(|x| x * 1e-40).collect(),
+    |seed, n| normal(seed, n).iter().map(|x| x * 1e20).collect(),
+];
+
+/// The types of activations.
+pub(crate) const TYPES: [DType; 2] = [DType::F32, DType::BF16];
+
 /// A tensor of f32 or BF16 with `values`, rounded to its type.
 pub(crate) fn tensor(
     queue: &Queue,
