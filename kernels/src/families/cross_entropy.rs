@@ -9,7 +9,8 @@ use crate::{
 pub(super) const KERNELS: &[Kernel] = &[Kernel {
     name: "cross_entropy",
     doc: "Per row of logits [rows, cols]: m = max, z = canonical sum of exp(x - m), loss[r] = RN(RN(m + log z) - x[target]); \
-          dlogits = RN(RN(RN(exp(x - m) / z) - (1 at the target, else 0)) * gradient_scale), rounded to its type.",
+          dlogits = RN(RN(RN(exp(x - m) / z) - (1 at the target, else 0)) * gradient_scale), rounded to its type. \
+          A target not below cols stands for z = NaN, so that loss and dlogits of its row are NaN.",
     contract: ExactGivenOrder,
     params: &[
         read("logits", FLOAT),

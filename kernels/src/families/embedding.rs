@@ -15,7 +15,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     },
     Kernel {
         name: "embedding_backward",
-        doc: "dtable[w] = the plain sum from +0 of dy[t] over the t with tokens[t] = w, t ascending.",
+        doc: "dtable[w] = the plain sum from +0 of dy[t] over the t with tokens[t] = w, t ascending. A token outside the vocabulary is passed over.",
         contract: ExactGivenOrder,
         params: &[read("tokens", U32), read("dy", FLOAT), write("dtable", F32), u32("cols")],
     },
