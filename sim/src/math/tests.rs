@@ -68,7 +68,7 @@ fn log_at_the_edges() {
             (-1.0, f32::NAN),
             (-f32::from_bits(1), f32::NAN),
             (f32::from_bits(1), -103.278_93),
-            (f32::MIN_POSITIVE, -87.336_545),
+            (f32::MIN_POSITIVE, -87.336_55),
             (f32::NAN, f32::NAN),
         ],
     );
