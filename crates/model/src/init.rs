@@ -11,7 +11,8 @@ pub(crate) fn normal(seed: u64, tensor: u32, count: usize, deviation: f64) -> Ve
 }
 
 fn gaussian(seed: u64, tensor: u32, index: u64) -> f64 {
-    let words = philox4x32_10([low(index), high(index), tensor, INITIALISATION], [low(seed), high(seed)]);
+    let words =
+        philox4x32_10([low(index), high(index), tensor, INITIALISATION], [low(seed), high(seed)]);
     let uniform = |word: u32| (f64::from(word) + 0.5) / TWO_TO_32;
     let radius = libm::sqrt(-2.0 * libm::log(uniform(words[0])));
     radius * libm::cos(TAU * uniform(words[1]))

@@ -3,7 +3,7 @@
 use fp8lm_device::{DType, Label, Queue, Result, Shape, Tensor};
 use fp8lm_ops::{self as ops, ScaleRule};
 
-use crate::{Casts, Format, Gemm, Gradient, Labels, Precision, Scaled, SCALES, Stored};
+use crate::{Casts, Format, Gemm, Gradient, Labels, Precision, SCALES, Scaled, Stored};
 
 /// What a parameter is.
 #[derive(Clone, Debug)]
@@ -133,7 +133,9 @@ impl Working {
 /// A working copy in FP8 is scaled as the recipe scales weights.
 fn working_format(precision: &Precision, dtype: DType) -> Format {
     match precision.gemm {
-        Gemm::Fp8(Casts { weight, .. }) if weight.format == dtype => Format { dtype, rule: weight.rule },
+        Gemm::Fp8(Casts { weight, .. }) if weight.format == dtype => {
+            Format { dtype, rule: weight.rule }
+        }
         _ => Format::plain(dtype),
     }
 }

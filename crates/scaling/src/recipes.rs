@@ -41,8 +41,14 @@ mod tests {
     #[test]
     fn bytes_a_parameter_are_those_of_the_paper() {
         let bytes = |name| recipe(name).unwrap().linears.bytes_per_parameter();
-        let expected =
-            [("fp32", 16), ("bf16", 18), ("te", 18), ("fp8lm-1", 11), ("fp8lm-2", 6), ("fp8lm-3", 7)];
+        let expected = [
+            ("fp32", 16),
+            ("bf16", 18),
+            ("te", 18),
+            ("fp8lm-1", 11),
+            ("fp8lm-2", 6),
+            ("fp8lm-3", 7),
+        ];
         for (name, expected) in expected {
             assert_eq!(bytes(name), expected, "{name}");
         }

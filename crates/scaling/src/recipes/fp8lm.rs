@@ -5,7 +5,9 @@ use fp8lm_device::DType::{self, BF16, E4M3, E5M2, F16, F32};
 use fp8lm_ops::ScaleRule;
 
 use super::bf16;
-use crate::{Accumulation, Cast, Casts, Format, Gemm, GradientFormat, HeadRoom, Precision, Recipe, Scaling};
+use crate::{
+    Accumulation, Cast, Casts, Format, Gemm, GradientFormat, HeadRoom, Precision, Recipe, Scaling,
+};
 
 /// Steps whose amaxes the scale of an input or an output gradient is made from.
 const WINDOW: usize = 16;
