@@ -39,11 +39,13 @@ fn no_size_changes_the_chain() {
     }
 }
 
-/// More rows, columns and steps of k than the emulator takes in one block, and no step at all.
+/// More rows, columns and steps of k than the emulator takes in one block, and none at all.
 #[test]
 fn no_block_changes_the_chain() {
     let queues = queues();
-    for size in [[250, 20, 600], [3, 4100, 9], [7, 2050, 257], [7, 3, 1025], [4, 5, 0]] {
+    let blocks = [[250, 20, 600], [3, 4100, 9], [7, 2050, 257], [7, 3, 1025]];
+    let empty = [[4, 5, 0], [4, 0, 5], [0, 4, 5]];
+    for size in blocks.into_iter().chain(empty) {
         for layout in Layout::ALL {
             Case { size, layout, types: [DType::E4M3, DType::E5M2] }.check(&queues, normal);
         }

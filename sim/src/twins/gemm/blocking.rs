@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::{
-    chain::{COLS, ROWS, Tile},
+    chain::{COLS, Chain, ROWS, Tile},
     operand::Operand,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     workers::{RowsOf, Workers},
 };
 
-/// d[i, j] = RN(alpha * the accumulated products of a's vector i and b's vector j).
+/// d[i, j] = RN(acc * alpha), with acc the accumulated products of a's vector i and b's vector j.
 pub(super) struct Gemm<'a> {
     pub(super) a: Operand<'a>,
     pub(super) b: Operand<'a>,
@@ -28,14 +28,8 @@ pub(super) struct Gemm<'a> {
 }
 
 impl Gemm<'_> {
-    /// Computes `d`. `chain` is the accumulation model: it adds the products of some steps of k to
-    /// a tile that holds those of the steps before.
-    pub(super) fn run(
-        &self,
-        workers: &Workers,
-        mut d: FloatsMut<'_>,
-        chain: impl Fn(&[[f32; ROWS]], &[[f32; COLS]], &mut Tile) + Copy + Sync,
-    ) {
+    /// Computes `d` with the accumulation model `chain`, which should be `#[inline(always)]`.
+    pub(super) fn run(&self, workers: &Workers, mut d: FloatsMut<'_>, chain: impl Chain) {
         let mut panels = workers.scratch(self.n.min(COL_BLOCK).next_multiple_of(COLS) * self.k);
         let row_block = self.row_block(workers.threads());
         for first in (0..self.n).step_by(COL_BLOCK) {
@@ -89,40 +83,44 @@ struct Block<'a> {
 
 impl Block<'_> {
     #[inline(always)]
-    fn run(
+    fn run(&self, workers: &Workers, mut d: FloatsMut<'_>, chain: impl Chain) {
+        let k = self.gemm.k;
+        let rows = self.rows.len().next_multiple_of(ROWS);
+        let cols = self.cols.len().next_multiple_of(COLS);
+        let mut a_panels = workers.scratch(rows * k.min(K_BLOCK));
+        let mut tiles = workers.scratch(rows * cols);
+        let tiles = bytemuck::cast_slice_mut(&mut tiles);
+        // An empty sum is still an output, so there is one part at least.
+        for first in (0..k.max(1)).step_by(K_BLOCK) {
+            let part = first..k.min(first + K_BLOCK);
+            self.gemm.a.pack::<ROWS>(self.rows.clone(), part.clone(), &mut a_panels);
+            self.add(part, &a_panels, tiles, &mut d, &chain);
+        }
+    }
+
+    /// Adds one part of k to every tile, and writes the tiles out after the last part.
+    #[inline(always)]
+    fn add(
         &self,
-        workers: &Workers,
-        mut d: FloatsMut<'_>,
-        chain: impl Fn(&[[f32; ROWS]], &[[f32; COLS]], &mut Tile),
+        part: Range<usize>,
+        a_panels: &[f32],
+        tiles: &mut [Tile],
+        d: &mut FloatsMut<'_>,
+        chain: &impl Chain,
     ) {
         let k = self.gemm.k;
-        let (tile_rows, tile_cols) =
-            (self.rows.len().div_ceil(ROWS), self.cols.len().div_ceil(COLS));
-        let mut a_panels = workers.scratch(tile_rows * ROWS * k.min(K_BLOCK));
-        let mut waiting =
-            workers.scratch(if k > K_BLOCK { tile_rows * tile_cols * ROWS * COLS } else { 0 });
-        let (waiting, _) = waiting.as_chunks_mut::<{ ROWS * COLS }>();
+        let (a_panels, _) = a_panels.as_chunks::<ROWS>();
         let (b_panels, _) = self.panels.as_chunks::<COLS>();
-        for k_block in 0..k.div_ceil(K_BLOCK).max(1) {
-            let part = k_block * K_BLOCK..k.min((k_block + 1) * K_BLOCK);
-            self.gemm.a.pack::<ROWS>(self.rows.clone(), part.clone(), &mut a_panels);
-            let (a_panels, _) = a_panels.as_chunks::<ROWS>();
-            for col in 0..tile_cols {
-                let b = &b_panels[col * k + part.start..][..part.len()];
-                for row in 0..tile_rows {
-                    let a = &a_panels[row * part.len()..][..part.len()];
-                    let index = col * tile_rows + row;
-                    let mut tile = Tile::default();
-                    if k_block > 0 {
-                        bytemuck::cast_slice_mut::<_, f32>(&mut tile)
-                            .copy_from_slice(&waiting[index]);
-                    }
-                    chain(a, b, &mut tile);
-                    if part.end < k {
-                        waiting[index].copy_from_slice(bytemuck::cast_slice(&tile));
-                    } else {
-                        self.store(&tile, row * ROWS, col * COLS, &mut d);
-                    }
+        let tile_rows = self.rows.len().div_ceil(ROWS);
+        for (col, tiles) in tiles.chunks_exact_mut(tile_rows.max(1)).enumerate() {
+            let b = &b_panels[col * k + part.start..][..part.len()];
+            for (row, tile) in tiles.iter_mut().enumerate() {
+                if part.start == 0 {
+                    *tile = Tile::default();
+                }
+                chain(&a_panels[row * part.len()..][..part.len()], b, tile);
+                if part.end == k {
+                    self.store(tile, row * ROWS, col * COLS, d);
                 }
             }
         }
@@ -152,4 +150,4 @@ const K_BLOCK: usize = 256;
 /// Columns whose panels are packed at once.
 const COL_BLOCK: usize = 2048;
 /// Panels of b that one thread packs at a time.
-const PACK_GRAIN: usize = 4;
+const PACK_GRAIN: usize = 3;
