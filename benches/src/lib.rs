@@ -1,0 +1,3 @@
+//! What the benchmarks share: the peaks of a machine, which results are held against.
+
+pub mod peak;
