@@ -82,17 +82,6 @@ impl<'a> StatesMut<'a> {
         }
     }
 
-    /// The same slice, to be written in pieces.
-    pub(crate) fn reborrow(&mut self) -> StatesMut<'_> {
-        match self {
-            StatesMut::F32(values) => StatesMut::F32(values),
-            StatesMut::BF16(values) => StatesMut::BF16(values),
-            StatesMut::F16(values) => StatesMut::F16(values),
-            StatesMut::E4M3(values) => StatesMut::E4M3(values),
-            StatesMut::E5M2(values) => StatesMut::E5M2(values),
-        }
-    }
-
     /// The first `middle` elements, and the rest.
     pub(crate) fn split_at(self, middle: usize) -> (StatesMut<'a>, StatesMut<'a>) {
         macro_rules! split {

@@ -1,1 +1,105 @@
 //! AdamW with states each in its own format (FP8-LM, section 2.2).
+
+use fp8lm_device::{Launch, Queue, Result, Tensor};
+
+use crate::{ScaleRule, expect};
+
+/// A tensor that an optimizer keeps from step to step, under a scale of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct State<'a> {
+    /// The values times the scale, in F32, BF16, F16, E4M3 or E5M2.
+    pub values: &'a Tensor,
+    /// The scale, F32 [1].
+    pub scale: &'a Tensor,
+    /// How each step chooses the scale anew. [`ScaleRule::None`] keeps it at 1; F32 and BF16 take
+    /// no other rule.
+    pub rule: ScaleRule,
+}
+
+/// The arguments of [`adamw`].
+#[derive(Clone, Copy, Debug)]
+pub struct AdamW<'a> {
+    /// The gradient, in any format of a state.
+    pub grad: &'a Tensor,
+    /// What its elements are multiplied by, F32 [1].
+    pub grad_scale_inv: &'a Tensor,
+    /// What they are then multiplied by to clip the global norm, F32 [1].
+    pub clip: &'a Tensor,
+    /// The corrections of bias by [`adamw_advance`], F32 [2].
+    pub corrections: &'a Tensor,
+    /// Whether to leave everything as it is, U32 [1].
+    pub skip: &'a Tensor,
+    /// The master weights.
+    pub master: State<'a>,
+    /// The first moment.
+    pub m: State<'a>,
+    /// The second moment.
+    pub v: State<'a>,
+    /// The learning rate.
+    pub lr: f32,
+    /// The decay of the first moment.
+    pub beta1: f32,
+    /// The decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
+    /// What weights are multiplied by before the update: 1 - lr * weight decay.
+    pub decay: f32,
+}
+
+/// One step for one tensor: kernel `adamw`.
+///
+/// Every operation rounds once to f32, in the order that the table of kernels gives. New states
+/// are rounded to nearest-even under scales chosen from their own largest magnitudes; FP8
+/// saturates.
+///
+/// # Errors
+/// If shapes differ from the gradient's, or an F32 or BF16 state has a rule for its scale.
+pub fn adamw(queue: &Queue, step: &AdamW<'_>) -> Result<()> {
+    let scalars = [
+        ("grad_scale_inv", step.grad_scale_inv, 1),
+        ("clip", step.clip, 1),
+        ("corrections", step.corrections, 2),
+        ("skip", step.skip, 1),
+        ("master_scale", step.master.scale, 1),
+        ("m_scale", step.m.scale, 1),
+        ("v_scale", step.v.scale, 1),
+    ];
+    for (name, tensor, elements) in scalars {
+        expect::elements("adamw", name, tensor, elements)?;
+    }
+    for (name, state) in [("master", &step.master), ("m", &step.m), ("v", &step.v)] {
+        expect::shape("adamw", name, state.values, step.grad.shape())?;
+    }
+    queue.launch(launch(step))
+}
+
+/// The corrections [2] of the moments' bias, 1 - beta^t, from powers [2] of the betas, which one
+/// more step multiplies: kernel `adamw_advance`.
+///
+/// powers are F64 and start at 1, corrections F32. Where skip [1] (U32) is set, powers stay.
+pub fn adamw_advance(
+    queue: &Queue,
+    skip: &Tensor,
+    powers: &Tensor,
+    corrections: &Tensor,
+    beta1: f32,
+    beta2: f32,
+) -> Result<()> {
+    expect::elements("adamw_advance", "skip", skip, 1)?;
+    expect::elements("adamw_advance", "powers", powers, 2)?;
+    expect::elements("adamw_advance", "corrections", corrections, 2)?;
+    let launch = Launch::new("adamw_advance").read(skip).update(powers).write(corrections);
+    queue.launch(launch.f32(beta1).f32(beta2))
+}
+
+fn launch(step: &AdamW<'_>) -> Launch {
+    let states = [step.master, step.m, step.v];
+    let inputs = [step.grad, step.grad_scale_inv, step.clip, step.corrections, step.skip];
+    let launch = inputs.into_iter().fold(Launch::new("adamw"), Launch::read);
+    let launch = states
+        .into_iter()
+        .fold(launch, |launch, state| launch.update(state.values).update(state.scale));
+    let launch = states.into_iter().fold(launch, |launch, state| launch.u32(state.rule.code()));
+    [step.lr, step.beta1, step.beta2, step.eps, step.decay].into_iter().fold(launch, Launch::f32)
+}

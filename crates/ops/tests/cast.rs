@@ -1,4 +1,5 @@
 //! Fills, casts, transpositions and sums, bit by bit.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Accumulation of gradients and automatic scaling, bit by bit.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod support;
 

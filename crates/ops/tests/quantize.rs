@@ -1,12 +1,13 @@
 //! Per-tensor quantisation, bit by bit.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod support;
 
 use fp8lm_device::{DType, Error, Queue, Tensor};
 use fp8lm_ops::{self as ops, ScaleRule};
 use support::{
-    TEST, assert_bits, assert_bytes, normal, queue, queues, rounded_bytes, stored, tensor, values,
-    wild,
+    TEST, assert_bits, assert_bytes, largest, normal, queue, queues, rounded_bytes, scale_of,
+    stored, tensor, values, wild,
 };
 
 const LENGTHS: [usize; 7] = [1, 7, 512, 513, 8_192, 8_193, 40_001];
@@ -16,10 +17,6 @@ const FORMATS: [(DType, f32); 2] = [(DType::E4M3, 448.0), (DType::E5M2, 57_344.0
 fn inputs(n: usize) -> [Vec<f32>; 2] {
     let ordinary = normal(n as u64, n).into_iter().map(|x| if x.abs() < 0.1 { 0.0 } else { x });
     [ordinary.collect(), wild(n as u64, n)]
-}
-
-fn largest(x: &[f32]) -> f32 {
-    x.iter().fold(0.0, |amax, x| if x.is_nan() { f32::INFINITY } else { amax.max(x.abs()) })
 }
 
 fn scalar(queue: &Queue, value: f32) -> Tensor {
@@ -51,18 +48,6 @@ fn amax_counts_nan_as_infinite() {
     }
 }
 
-/// The rule as its definition says it, in f64: a quotient of two f32 that is rounded to f64 and
-/// then to f32 is rounded right, since 53 >= 2 * 24 + 2 (Figueroa, 1995); for a subnormal result
-/// the quotient of these tests is far from any tie.
-fn scale(rule: ScaleRule, amax: f32, fp_max: f32) -> f32 {
-    if rule == ScaleRule::None || amax == 0.0 || !amax.is_finite() {
-        return 1.0;
-    }
-    let quotient = (f64::from(fp_max) / f64::from(amax)).min(f64::from(f32::MAX)) as f32;
-    let exponent = libm::ilogb(f64::from(quotient)).clamp(-126, 127);
-    if rule == ScaleRule::Exact { quotient } else { libm::ldexpf(1.0, exponent) }
-}
-
 #[test]
 fn scale_follows_its_rule() {
     let queue = queue();
@@ -75,7 +60,7 @@ fn scale_follows_its_rule() {
                 let all = queue.upload(&[0.0, *amax, 0.0], 3, TEST).unwrap();
                 let head_of = scalar(&queue, head);
                 ops::scale_from_amax(&queue, &all, &head_of, fp_max, rule, &s, &inv).unwrap();
-                let want = head * scale(rule, *amax, fp_max);
+                let want = head * scale_of(rule, *amax, fp_max);
                 let name = format!("{rule:?}, amax {amax:e} ({index}), {fp_max}");
                 let got = [only(&queue, &s), only(&queue, &inv)];
                 assert_bits(&name, &got, &[want, 1.0 / want], 2);

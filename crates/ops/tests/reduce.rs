@@ -1,4 +1,5 @@
 //! Canonical reductions, bit by bit.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod support;
 

@@ -22,13 +22,13 @@ pub(super) const KERNELS: &[Kernel] = &[
     },
     Kernel {
         name: "adamw",
-        doc: "One step for one tensor; every operation is one IEEE f32 rounding, without fused multiply-add. With step = lr / corrections[0], \
-              q = sqrt(corrections[1]), and every state x read as RN(x * RN(1 / x_scale[0])) unless its rule is 0, when it is read as it is: \
-              g = RN(RN(decode(grad) * grad_scale_inv[0]) * clip[0]); p = p * decay where decay != 1; \
-              m = (beta1 * m_code) * im + (1 - beta1) * g; v = (beta2 * v_code) * iv + (1 - beta2) * (g * g); \
-              p = p - step * (m / (sqrt(v) / q + eps)). Each state is then stored as RNE(x * x_scale[0]) with a new x_scale[0] = \
-              scale(amax of the new state, its format's maximum) by its rule (0: none, scale 1; 1: exact; 2: pow2), FP8 saturating. \
-              Nothing changes where skip[0] is not 0.",
+        doc: "One step for one tensor; every operation is one IEEE f32 rounding, in the order of the brackets and else from left to right, \
+              without fused multiply-add. With step = lr / corrections[0], q = sqrt(corrections[1]), and for each state x the inverse \
+              ix = 1 / x_scale[0], or 1 where its rule is 0: g = (grad * grad_scale_inv[0]) * clip[0]; p = (master * ip) * decay; \
+              m = (beta1 * m) * im + (1 - beta1) * g; v = (beta2 * v) * iv + (1 - beta2) * (g * g); \
+              p = p - step * (m / (sqrt(v) / q + eps)). Each state is then stored as RNE(x * x_scale[0]), FP8 saturating, under a new \
+              x_scale[0] = scale(amax of the new state, its format's maximum) by its rule (0: always 1; 1: exact; 2: pow2; F32 and BF16 \
+              take 0 alone). Nothing changes where skip[0] is not 0.",
         contract: Exact,
         params: &[
             read("grad", STATE),

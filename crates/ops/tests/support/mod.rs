@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use fp8lm_device::{DType, Label, Queue, Shape, Tensor};
 use fp8lm_formats::{E4M3, E5M2};
+use fp8lm_ops::ScaleRule;
 use fp8lm_sim::{Emulator, Isa, Options};
 use half::{bf16, f16};
 
@@ -129,6 +130,23 @@ pub(crate) fn widened(dtype: DType, bytes: &[u8]) -> Vec<f32> {
         _ => f32::from_le_bytes([x[0], x[1], x[2], x[3]]),
     };
     bytes.chunks(dtype.bytes()).map(value).collect()
+}
+
+/// The largest magnitude, NaN counting as infinite.
+pub(crate) fn largest(x: &[f32]) -> f32 {
+    x.iter().fold(0.0, |amax, x| if x.is_nan() { f32::INFINITY } else { amax.max(x.abs()) })
+}
+
+/// The scale by its definition, in f64. A quotient of two f32 that is rounded to f64 and then to
+/// f32 is rounded right, since 53 >= 2 * 24 + 2 (Figueroa, 1995); below f32's smallest normal
+/// value, where that does not hold, no quotient of a format's maximum lies.
+pub(crate) fn scale_of(rule: ScaleRule, amax: f32, fp_max: f32) -> f32 {
+    if rule == ScaleRule::None || amax == 0.0 || !amax.is_finite() {
+        return 1.0;
+    }
+    let quotient = (f64::from(fp_max) / f64::from(amax)).min(f64::from(f32::MAX)) as f32;
+    let exponent = libm::ilogb(f64::from(quotient)).clamp(-126, 127);
+    if rule == ScaleRule::Exact { quotient } else { libm::ldexpf(1.0, exponent) }
 }
 
 /// Compares byte by byte and names the first that differs.
