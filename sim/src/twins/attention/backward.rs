@@ -6,8 +6,8 @@ use fp8lm_device::{DType, Result};
 use super::{
     Extents,
     block::{
-        Block, LANES, Lanes, ROWS, TILE, ZERO, chain_columns, chain_rows, load, load_qkv, round,
-        tile, tile_mut, transpose,
+        Block, LANES, Lanes, Matrix, ROWS, TILE, ZERO, chain_columns, chain_rows, round, tile,
+        tile_mut, transpose,
     },
 };
 use crate::{
@@ -55,13 +55,30 @@ struct Backward<'a> {
     softmax_scale: f32,
 }
 
-/// What a block of queries brings.
+/// What the queries of a head bring.
+struct Head {
+    q: Matrix,
+    d_o: Matrix,
+    lse: Vec<f32>,
+    d: Vec<f32>,
+}
+
+/// The same of a block of queries.
 struct Queries<'a> {
     first: usize,
     q: &'a [Block],
     d_o: &'a [Block],
     lse: &'a [f32],
     d: &'a [f32],
+}
+
+impl Head {
+    fn queries(&self, block: usize) -> Queries<'_> {
+        let first = block * ROWS;
+        let rows = first..self.lse.len().min(first + ROWS);
+        let (q, d_o) = (self.q.stack(block), self.d_o.stack(block));
+        Queries { first, q, d_o, lse: &self.lse[rows.clone()], d: &self.d[rows] }
+    }
 }
 
 /// What a block of keys brings, and the gradients it gathers.
@@ -74,63 +91,65 @@ struct Keys<'a> {
     dv: Vec<Block>,
 }
 
+/// 16 keys of a block.
+struct Group<'a> {
+    first: usize,
+    k_t: &'a [Lanes],
+    v_t: &'a [Lanes],
+}
+
+impl<'a> Keys<'a> {
+    #[inline(always)]
+    fn new(first: usize, k: &'a [Block], v: &[Block], head_dim: usize) -> Self {
+        let (k_t, v_t) = (transpose(k, head_dim), transpose(v, head_dim));
+        Self { first, k, k_t, v_t, dk: vec![ZERO; k.len()], dv: vec![ZERO; k.len()] }
+    }
+
+    fn group(&self, group: usize) -> Group<'_> {
+        let width = self.k_t.len() / GROUPS;
+        let rows = group * width..(group + 1) * width;
+        let first = self.first + group * LANES;
+        Group { first, k_t: &self.k_t[rows.clone()], v_t: &self.v_t[rows] }
+    }
+}
+
+/// Groups of keys in a block.
+const GROUPS: usize = ROWS / LANES;
+
 impl Backward<'_> {
     #[inline(always)]
     fn head(&self, unit: usize, dqkv: &mut [FloatsMut<'_>]) {
         let Extents { context, head_dim, .. } = self.extents;
-        let [q, k, v] = load_qkv(self.qkv, &self.extents, unit);
-        let d_o = load(self.d_o, self.extents.rows_of(unit, 0, 1), context, head_dim);
-        let (lse, d) = (self.lse(unit), self.d(unit));
-        let columns = head_dim.div_ceil(LANES);
-        let mut dq = vec![ZERO; q.len()];
-        for (block, (k, v)) in k.chunks_exact(columns).zip(v.chunks_exact(columns)).enumerate() {
-            let mut keys = Keys {
-                first: block * ROWS,
-                k,
-                k_t: transpose(k, head_dim),
-                v_t: transpose(v, head_dim),
-                dk: vec![ZERO; columns],
-                dv: vec![ZERO; columns],
-            };
-            for block in block..context.div_ceil(ROWS) {
-                let stack = block * columns..(block + 1) * columns;
-                let first = block * ROWS;
-                let end = context.min(first + ROWS);
-                let queries = Queries {
-                    first,
-                    q: &q[stack.clone()],
-                    d_o: &d_o[stack.clone()],
-                    lse: &lse[first..end],
-                    d: &d[first..end],
-                };
-                self.visit(&queries, &mut keys, &mut dq[stack]);
+        let [q, k, v] = Matrix::load_qkv(self.qkv, &self.extents, unit);
+        let d_o = Matrix::load(self.d_o, self.extents.rows_of(unit, 0, 1), context, head_dim);
+        let head = Head { q, d_o, lse: self.lse(unit), d: self.d(unit) };
+        let mut dq = Matrix::zeros(context, head_dim);
+        for block in 0..k.stacks() {
+            let mut keys = Keys::new(block * ROWS, k.stack(block), v.stack(block), head_dim);
+            for block in block..k.stacks() {
+                self.visit(&head.queries(block), &mut keys, dq.stack_mut(block));
             }
             store(&keys.dk, &mut dqkv[block * ROWS * 3..], 1, head_dim);
             store(&keys.dv, &mut dqkv[block * ROWS * 3..], 2, head_dim);
         }
-        for (block, dq) in dq.chunks_exact(columns).enumerate() {
-            store(dq, &mut dqkv[block * ROWS * 3..], 0, head_dim);
+        for block in 0..dq.stacks() {
+            store(dq.stack(block), &mut dqkv[block * ROWS * 3..], 0, head_dim);
         }
     }
 
     #[inline(always)]
     fn visit(&self, queries: &Queries<'_>, keys: &mut Keys<'_>, dq: &mut [Block]) {
-        let head_dim = self.extents.head_dim;
-        let mut ds = [ZERO; ROWS / LANES];
+        let mut ds = [ZERO; GROUPS];
         for (group, ds) in ds.iter_mut().enumerate() {
-            let of_group = group * head_dim..(group + 1) * head_dim;
-            let (k_t, v_t) = (&keys.k_t[of_group.clone()], &keys.v_t[of_group]);
-            let key = keys.first + group * LANES;
             let mut p = ZERO;
-            self.probabilities(queries, k_t, v_t, key, &mut p, ds);
+            self.probabilities(queries, &keys.group(group), &mut p, ds);
             for column in (0..LANES).step_by(TILE) {
                 let row = group * LANES + column;
                 add_columns(&mut keys.dv, row, &p, column, queries.d_o);
                 add_columns(&mut keys.dk, row, ds, column, queries.q);
             }
         }
-        let k = keys.k;
-        for (dq, k) in dq.iter_mut().zip(k) {
+        for (dq, k) in dq.iter_mut().zip(keys.k) {
             for row in (0..ROWS).step_by(TILE) {
                 let acc = *tile(dq, row);
                 let sixteens = k.as_chunks::<LANES>().0.iter().map(|rows| rows.as_slice());
@@ -139,27 +158,25 @@ impl Backward<'_> {
         }
     }
 
-    /// p and ds [query, key] of the keys `key`..`key` + 16, both rounded.
+    /// p and ds [query, key], both rounded; they come as zeros.
     #[inline(always)]
     fn probabilities(
         &self,
         queries: &Queries<'_>,
-        k_t: &[Lanes],
-        v_t: &[Lanes],
-        key: usize,
+        keys: &Group<'_>,
         p: &mut Block,
         ds: &mut Block,
     ) {
         for row in (0..queries.lse.len()).step_by(TILE) {
-            if queries.first + row + TILE <= key {
+            if queries.first + row + TILE <= keys.first {
                 continue;
             }
             let zero = [[0.0; LANES]; TILE];
-            let s = chain_rows(zero, queries.q, row, k_t.chunks(LANES));
-            let dp = chain_rows(zero, queries.d_o, row, v_t.chunks(LANES));
+            let s = chain_rows(zero, queries.q, row, keys.k_t.chunks(LANES));
+            let dp = chain_rows(zero, queries.d_o, row, keys.v_t.chunks(LANES));
             for r in 0..TILE.min(queries.lse.len() - row) {
                 let (lse, d) = (queries.lse[row + r], queries.d[row + r]);
-                let visible = (queries.first + row + r) as i32 - key as i32;
+                let visible = (queries.first + row + r) as i32 - keys.first as i32;
                 let (p, ds) = (&mut p[row + r], &mut ds[row + r]);
                 for i in 0..LANES {
                     let e = exp(s[r][i] * self.softmax_scale - lse);

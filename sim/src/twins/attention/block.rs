@@ -63,31 +63,61 @@ pub(super) fn tile_mut(block: &mut Block, row: usize) -> &mut Tile {
     block[row..].first_chunk_mut().expect("a tile lies within its block")
 }
 
-/// The blocks of `x`'s `rows` rows of `width` elements, zeros beyond.
-#[inline(always)]
-pub(super) fn load(x: Floats<'_>, at: Rows, rows: usize, width: usize) -> Vec<Block> {
-    let columns = width.div_ceil(LANES);
-    let mut blocks = vec![ZERO; rows.div_ceil(ROWS) * columns];
-    let mut buffer = vec![0.0; columns * LANES];
-    for row in 0..rows {
-        x.load(at.start(row), &mut buffer[..width]);
-        let stack = &mut blocks[row / ROWS * columns..][..columns];
-        for (block, lanes) in stack.iter_mut().zip(buffer.as_chunks().0) {
-            block[row % ROWS] = *lanes;
-        }
-    }
-    blocks
+/// A matrix of any number of rows: stacks of 64 rows, each of as many blocks as its width needs.
+pub(super) struct Matrix {
+    blocks: Vec<Block>,
+    columns: usize,
 }
 
-/// Queries, keys and values of `unit`, written out as a closure in `map` would not be inlined.
-#[inline(always)]
-pub(super) fn load_qkv(qkv: Floats<'_>, extents: &Extents, unit: usize) -> [Vec<Block>; 3] {
-    let Extents { context, head_dim, .. } = *extents;
-    [
-        load(qkv, extents.rows_of(unit, 0, 3), context, head_dim),
-        load(qkv, extents.rows_of(unit, 1, 3), context, head_dim),
-        load(qkv, extents.rows_of(unit, 2, 3), context, head_dim),
-    ]
+impl Matrix {
+    /// Zeros.
+    pub(super) fn zeros(rows: usize, width: usize) -> Self {
+        let columns = width.div_ceil(LANES);
+        Self { blocks: vec![ZERO; rows.div_ceil(ROWS) * columns], columns }
+    }
+
+    /// `rows` rows of `width` elements of `x`, filled up with zeros.
+    #[inline(always)]
+    pub(super) fn load(x: Floats<'_>, at: Rows, rows: usize, width: usize) -> Self {
+        let mut matrix = Self::zeros(rows, width);
+        let mut buffer = vec![0.0; matrix.columns * LANES];
+        for row in 0..rows {
+            x.load(at.start(row), &mut buffer[..width]);
+            let stack = matrix.stack_mut(row / ROWS).iter_mut();
+            for (block, lanes) in stack.zip(buffer.as_chunks().0) {
+                block[row % ROWS] = *lanes;
+            }
+        }
+        matrix
+    }
+
+    /// Queries, keys and values of `unit`. A closure to map over them would not be inlined.
+    #[inline(always)]
+    pub(super) fn load_qkv(qkv: Floats<'_>, extents: &Extents, unit: usize) -> [Self; 3] {
+        let Extents { context, head_dim, .. } = *extents;
+        [
+            Self::load(qkv, extents.rows_of(unit, 0, 3), context, head_dim),
+            Self::load(qkv, extents.rows_of(unit, 1, 3), context, head_dim),
+            Self::load(qkv, extents.rows_of(unit, 2, 3), context, head_dim),
+        ]
+    }
+
+    /// The number of stacks.
+    pub(super) fn stacks(&self) -> usize {
+        self.blocks.len() / self.columns
+    }
+
+    /// Rows 64 `index` to 64 `index` + 63.
+    #[inline(always)]
+    pub(super) fn stack(&self, index: usize) -> &[Block] {
+        &self.blocks[index * self.columns..][..self.columns]
+    }
+
+    /// The same rows, to write.
+    #[inline(always)]
+    pub(super) fn stack_mut(&mut self, index: usize) -> &mut [Block] {
+        &mut self.blocks[index * self.columns..][..self.columns]
+    }
 }
 
 /// The transpose of a stack of blocks: `width` rows of 64 lanes, as four runs of `width` rows of

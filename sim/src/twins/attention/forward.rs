@@ -6,8 +6,8 @@ use fp8lm_device::{DType, Result};
 use super::{
     Extents,
     block::{
-        Block, LANES, Lanes, ROWS, TILE, ZERO, chain_columns, chain_rows, load_qkv, round,
-        tile_mut, transpose,
+        Block, LANES, Lanes, Matrix, ROWS, TILE, ZERO, chain_columns, chain_rows, round, tile_mut,
+        transpose,
     },
 };
 use crate::{
@@ -47,78 +47,65 @@ struct Forward<'a> {
     softmax_scale: f32,
 }
 
+/// A block of keys and their values.
+struct Keys<'a> {
+    first: usize,
+    k: &'a [Block],
+    v: &'a [Block],
+}
+
 impl Forward<'_> {
     #[inline(always)]
     fn head(&self, unit: usize, o: &mut [FloatsMut<'_>], lse: &mut [FloatsMut<'_>]) {
         let Extents { context, head_dim, .. } = self.extents;
-        let [q, k, v] = load_qkv(self.qkv, &self.extents, unit);
-        let columns = head_dim.div_ceil(LANES);
-        let mut row = vec![0.0; columns * LANES];
-        for (first, q) in (0..).step_by(ROWS).zip(q.chunks_exact(columns)) {
-            let q_t = transpose(q, head_dim);
-            for (group, q_t) in (0..).step_by(LANES).zip(q_t.chunks_exact(head_dim)) {
-                let query = first + group;
-                if query >= context {
-                    break;
+        let [q, k, v] = Matrix::load_qkv(self.qkv, &self.extents, unit);
+        for last in 0..q.stacks() {
+            let q_t = transpose(q.stack(last), head_dim);
+            let groups = (last * ROWS..context).step_by(LANES);
+            for (first, q_t) in groups.zip(q_t.chunks_exact(head_dim)) {
+                let mut queries = Queries::new(first, q_t);
+                for block in 0..=last {
+                    let keys = Keys { first: block * ROWS, k: k.stack(block), v: v.stack(block) };
+                    self.visit(&mut queries, &keys);
                 }
-                let mut state = State::new(columns);
-                let stacks = k.chunks_exact(columns).zip(v.chunks_exact(columns));
-                for (key, (k, v)) in (0..=first).step_by(ROWS).zip(stacks) {
-                    self.visit(&mut state, q_t, query, k, v, key);
-                }
-                let end = context.min(query + LANES);
-                state.store(&mut row[..], &mut o[query..end], &mut lse[query..end], head_dim);
+                let end = context.min(first + LANES);
+                queries.store(&mut o[first..end], &mut lse[first..end]);
             }
         }
     }
 
-    /// Takes a block of keys from `key` on into account, for 16 queries from `query` on.
+    /// Takes a block of keys into account.
     #[inline(always)]
-    fn visit(
-        &self,
-        state: &mut State,
-        q_t: &[Lanes],
-        query: usize,
-        k: &[Block],
-        v: &[Block],
-        key: usize,
-    ) {
+    fn visit(&self, queries: &mut Queries<'_>, keys: &Keys<'_>) {
         let mut p = ZERO;
+        let visible = queries.first - keys.first;
         // Keys beyond the last of these queries are masked for all of them.
-        let keys = ROWS.min(query + LANES - key);
-        for row in (0..keys).step_by(TILE) {
-            let mut s = chain_rows([[0.0; LANES]; TILE], k, row, q_t.chunks(LANES));
+        for row in (0..ROWS.min(visible + LANES)).step_by(TILE) {
+            let mut s = chain_rows([[0.0; LANES]; TILE], keys.k, row, queries.q_t.chunks(LANES));
             s.as_flattened_mut().iter_mut().for_each(|s| *s *= self.softmax_scale);
             *tile_mut(&mut p, row) = s;
         }
-        let masked = query as i32 - key as i32;
-        let alpha = state.softmax(&mut p, masked);
+        let alpha = queries.softmax(&mut p, visible as i32);
         p.iter_mut().for_each(|p| round(p, self.rounds));
-        for (o, v) in state.o.iter_mut().zip(v) {
-            for row in (0..LANES).step_by(TILE) {
-                let mut acc = *o[row..].first_chunk::<TILE>().expect("four rows of sixteen");
-                for r in 0..TILE {
-                    acc[r].iter_mut().for_each(|o| *o *= alpha[row + r]);
-                }
-                let acc = chain_columns(acc, &p, row, v);
-                o[row..row + TILE].copy_from_slice(&acc);
-            }
-        }
+        queries.weigh(&alpha, &p, keys.v);
     }
 }
 
-/// What 16 queries carry from one block of keys to the next.
-struct State {
+/// 16 queries, and what they carry from one block of keys to the next.
+struct Queries<'a> {
+    first: usize,
+    /// [head_dim, query].
+    q_t: &'a [Lanes],
     m: Lanes,
     l: Lanes,
-    /// Columns of o, 16 queries by 16 lanes each.
+    /// [query, column] for every 16 columns.
     o: Vec<[Lanes; LANES]>,
 }
 
-impl State {
-    fn new(columns: usize) -> Self {
-        let o = vec![[[0.0; LANES]; LANES]; columns];
-        Self { m: [f32::NEG_INFINITY; LANES], l: [0.0; LANES], o }
+impl<'a> Queries<'a> {
+    fn new(first: usize, q_t: &'a [Lanes]) -> Self {
+        let o = vec![[[0.0; LANES]; LANES]; q_t.len().div_ceil(LANES)];
+        Self { first, q_t, m: [f32::NEG_INFINITY; LANES], l: [0.0; LANES], o }
     }
 
     /// Turns scores [key, query] into probabilities, and returns alpha. Query lane i sees the
@@ -148,21 +135,29 @@ impl State {
         alpha
     }
 
+    /// o = o * alpha, then the chains over p [key, query] and v.
     #[inline(always)]
-    fn store(
-        &self,
-        row: &mut [f32],
-        o: &mut [FloatsMut<'_>],
-        lse: &mut [FloatsMut<'_>],
-        head_dim: usize,
-    ) {
+    fn weigh(&mut self, alpha: &Lanes, p: &Block, v: &[Block]) {
+        for (o, v) in self.o.iter_mut().zip(v) {
+            let tiles = o.as_chunks_mut::<TILE>().0.iter_mut();
+            for (first, tile) in (0..).step_by(TILE).zip(tiles) {
+                for r in 0..TILE {
+                    tile[r].iter_mut().for_each(|o| *o *= alpha[first + r]);
+                }
+                *tile = chain_columns(*tile, p, first, v);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn store(&self, o: &mut [FloatsMut<'_>], lse: &mut [FloatsMut<'_>]) {
+        let mut row = vec![0.0; self.o.len() * LANES];
         for (i, (o, lse)) in o.iter_mut().zip(lse).enumerate() {
             for (row, o) in row.as_chunks_mut::<LANES>().0.iter_mut().zip(&self.o) {
-                for j in 0..LANES {
-                    row[j] = o[i][j] / self.l[i];
-                }
+                *row = o[i];
+                row.iter_mut().for_each(|o| *o /= self.l[i]);
             }
-            o.store(0, &row[..head_dim]);
+            o.store(0, &row[..self.q_t.len()]);
             lse.store(0, &[self.m[i] + log(self.l[i])]);
         }
     }
