@@ -5,10 +5,11 @@ use std::{array, hint::black_box, time::Instant};
 use fp8lm_sim::Isa;
 
 /// Operations in f32 per second of one thread, a fused multiply-add counted as two: the best of
-/// several runs of independent chains that never leave the registers.
+/// many runs of independent chains that never leave the registers.
 ///
 /// Twelve vectors of eight hide the latency of four cycles of two units, and leave registers for
-/// the operands.
+/// the operands. A run is shorter than a scheduler's slice, so that a busy machine does not lower
+/// the best.
 pub fn fma_flops(isa: Isa) -> f64 {
     let best = (0..RUNS).map(|_| seconds(isa)).fold(f64::INFINITY, f64::min);
     (2 * LANES * CHAINS * STEPS) as f64 / best
@@ -37,5 +38,5 @@ fn chains(a: [f32; LANES], b: [f32; LANES]) -> [[f32; LANES]; CHAINS] {
 
 const LANES: usize = 8;
 const CHAINS: usize = 12;
-const STEPS: usize = 2_000_000;
-const RUNS: usize = 10;
+const STEPS: usize = 100_000;
+const RUNS: usize = 200;
