@@ -6,8 +6,8 @@ use fp8lm_device::{DType, Result};
 use super::{
     Extents,
     block::{
-        Block, LANES, Lanes, Matrix, ROWS, TILE, ZERO, chain_columns, chain_rows, round, tile,
-        tile_mut, transpose,
+        Block, GROUPS, LANES, Lanes, Matrix, ROWS, TILE, ZERO, chain_columns, chain_rows, round,
+        tile, tile_mut, transpose,
     },
 };
 use crate::{
@@ -112,9 +112,6 @@ impl<'a> Keys<'a> {
         Group { first, k_t: &self.k_t[rows.clone()], v_t: &self.v_t[rows] }
     }
 }
-
-/// Groups of keys in a block.
-const GROUPS: usize = ROWS / LANES;
 
 impl Backward<'_> {
     #[inline(always)]

@@ -10,6 +10,8 @@ use crate::floats::{Floats, round_bf16, widen};
 pub(super) const ROWS: usize = 64;
 /// Values side by side.
 pub(super) const LANES: usize = 16;
+/// Groups of as many rows in a block.
+pub(super) const GROUPS: usize = ROWS / LANES;
 /// Rows of a tile.
 pub(super) const TILE: usize = 4;
 
@@ -124,7 +126,7 @@ impl Matrix {
 /// 16 lanes one after another.
 #[inline(always)]
 pub(super) fn transpose(stack: &[Block], width: usize) -> Vec<Lanes> {
-    let mut out = vec![[0.0; LANES]; width * (ROWS / LANES)];
+    let mut out = vec![[0.0; LANES]; width * GROUPS];
     for (group, out) in out.chunks_exact_mut(width).enumerate() {
         for (block, out) in stack.iter().zip(out.chunks_mut(LANES)) {
             let rows = &block.as_chunks::<LANES>().0[group];
