@@ -1,0 +1,81 @@
+//! The chores of this workspace, as `cargo xtask <CHORE>`.
+//!
+//! Exit codes: 0 if all is well, 1 if a check failed or two runs differ, 2 if the chore could not be done. `train` and
+//! `bench` become the program that they start, and end with its code.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
+
+mod cargo;
+mod compare;
+mod test;
+mod tidy;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The chores of this workspace")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Build the program, then train `quickstart` in FP8 with a BF16 run beside it
+    Train {
+        /// Further arguments of `fp8lm train`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Run every test; what the machine lacks is a counted skip
+    Test,
+    /// Run the benchmarks
+    Bench {
+        /// Run only those whose name contains this
+        filter: Option<OsString>,
+    },
+    /// Check what neither rustfmt nor clippy sees
+    Tidy,
+    /// Find the first step and the first tensor element in which two runs differ, by bits
+    Compare {
+        /// The folder of one run
+        run_a: PathBuf,
+        /// The folder of the other run
+        run_b: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().chore) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether all is well.
+fn run(chore: Chore) -> Result<bool> {
+    match chore {
+        Chore::Train { args } => train(&args),
+        Chore::Test => test::run(),
+        Chore::Bench { filter } => bench(filter),
+        Chore::Tidy => tidy::run(),
+        Chore::Compare { run_a, run_b } => compare::run(&run_a, &run_b),
+    }
+}
+
+fn train(args: &[OsString]) -> Result<bool> {
+    let program = ["run", "--release", "--package", "fp8lm", "--"];
+    let defaults = ["train", "--preset", "quickstart", "--compare", "bf16"];
+    cargo::become_it(cargo::cargo(program).args(defaults).args(args))
+}
+
+fn bench(filter: Option<OsString>) -> Result<bool> {
+    cargo::become_it(cargo::cargo(["bench", "--package", "fp8lm-benches", "--"]).args(filter))
+}

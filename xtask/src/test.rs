@@ -1,0 +1,59 @@
+//! Every test that CI runs, and a table of them at the end.
+//!
+//! All features are on throughout, so that the workspace is built once; fewer of them are only type-checked.
+
+mod examples;
+mod report;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use self::report::{Outcome, Report};
+use crate::cargo::{self, cargo, is_available, miri, succeeds};
+
+/// Whether no check failed.
+pub(crate) fn run() -> Result<bool> {
+    let packages = cargo::packages()?;
+    let mut report = Report::default();
+    report.check("unit and integration tests", || test("--tests"));
+    report.check("documentation tests", || test("--doc"));
+    examples::check(&packages, &mut report);
+    for package in &packages {
+        check_features(package, &mut report);
+    }
+    report.check("formats under Miri", formats_under_miri);
+    println!("\n{report}");
+    Ok(report.is_passed())
+}
+
+fn test(targets: &str) -> Result<Outcome> {
+    let test = ["test", "--workspace", "--all-features", "--no-fail-fast", targets];
+    Ok(succeeds(&mut cargo(test))?.into())
+}
+
+/// Checks a package that has features with none of them, and with each of them alone.
+fn check_features(package: &Value, report: &mut Report) {
+    let name = package["name"].as_str().unwrap_or_default();
+    let features = package["features"].as_object().into_iter().flat_map(|map| map.keys());
+    let features: Vec<_> = features.filter(|feature| *feature != "default").collect();
+    if features.is_empty() {
+        return;
+    }
+    report.check(&format!("features of {name}"), || {
+        let check = ["check", "--package", name, "--no-default-features", "--features"];
+        for feature in std::iter::once("").chain(features.iter().map(|feature| feature.as_str())) {
+            if !succeeds(cargo(check).arg(feature))? {
+                return Ok(Outcome::Failed);
+            }
+        }
+        Ok(Outcome::Passed)
+    });
+}
+
+fn formats_under_miri() -> Result<Outcome> {
+    if !is_available(&mut miri(["setup"])) {
+        return Ok(Outcome::Skipped("no nightly toolchain with Miri"));
+    }
+    let test = ["test", "--package", "fp8lm-formats", "--all-features"];
+    Ok(succeeds(&mut miri(test))?.into())
+}
