@@ -1,0 +1,226 @@
+//! What every operation launches, seen by a device that computes nothing.
+
+use std::{
+    any::Any,
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
+
+use fp8lm_device::{
+    Arg, DType, Device, Event, Label, Launch, Memory, Properties, Queue, Result, Shape, Stream,
+    Tensor, View,
+};
+use fp8lm_ops::{self as ops, AdamW, Heads, Layout, RopeTables, ScaleRule, State};
+
+mockall::mock! {
+    #[derive(Debug)]
+    Gpu {}
+
+    impl Device for Gpu {
+        fn properties(&self) -> &Properties;
+        fn stream(&self) -> Result<Stream>;
+        fn alloc(&self, stream: Stream, bytes: usize, label: Label) -> Result<Arc<dyn Memory>>;
+        fn launch(&self, stream: Stream, launches: &[Launch]) -> Result<()>;
+        fn copy(&self, stream: Stream, from: &View, to: &View) -> Result<()>;
+        fn upload(&self, stream: Stream, from: &[u8], to: &View) -> Result<()>;
+        fn download(&self, stream: Stream, from: &View, to: &mut [u8]) -> Result<()>;
+        fn record(&self, stream: Stream) -> Result<Event>;
+        fn wait(&self, stream: Stream, event: &Event) -> Result<()>;
+        fn synchronize(&self, stream: Stream) -> Result<()>;
+    }
+}
+
+/// Memory that is only counted.
+#[derive(Debug)]
+struct Nothing(usize);
+
+impl Memory for Nothing {
+    fn bytes(&self) -> usize {
+        self.0
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// A queue of a device that takes notes, and panics at anything but memory and launches.
+fn observed() -> (Queue, Arc<Mutex<Vec<Launch>>>) {
+    let launches = Arc::new(Mutex::new(Vec::new()));
+    let notes = launches.clone();
+    let mut gpu = MockGpu::new();
+    gpu.expect_stream().returning(|| Ok(Stream(0)));
+    gpu.expect_alloc().returning(|_, bytes, _| Ok(Arc::new(Nothing(bytes))));
+    gpu.expect_launch().returning(move |_, launches| {
+        notes.lock().unwrap().extend_from_slice(launches);
+        Ok(())
+    });
+    (Queue::new(Arc::new(gpu)).unwrap(), launches)
+}
+
+/// What an operation launches.
+fn launched(operation: Operation) -> Vec<Launch> {
+    let (queue, launches) = observed();
+    operation(&queue).unwrap();
+    std::mem::take(&mut *launches.lock().unwrap())
+}
+
+#[test]
+fn add_is_one_launch_of_add_with_three_views() {
+    let launches = launched(|q| ops::add(q, &f32(q, [2, 3]), &f32(q, [2, 3])).map(drop));
+    let [launch] = &launches[..] else { panic!("one launch, not {launches:?}") };
+    assert_eq!(launch.kernel(), "add");
+    let [Arg::Read(a), Arg::Read(b), Arg::Write(y)] = launch.args() else { panic!("{launch:?}") };
+    for view in [a, b, y] {
+        assert_eq!((view.dtype(), view.elements()), (DType::F32, 6), "{launch:?}");
+    }
+}
+
+#[test]
+fn every_operation_is_one_launch_that_the_table_allows() {
+    for &(kernel, operation) in OPERATIONS {
+        let launches = launched(operation);
+        let [launch] = &launches[..] else { panic!("{kernel}: one launch, not {launches:?}") };
+        assert_eq!(launch.kernel(), kernel);
+        let checked = fp8lm_kernels::check(launch);
+        assert!(checked.is_ok(), "{kernel}: {checked:?}");
+    }
+}
+
+#[test]
+fn every_kernel_is_what_some_operation_launches() {
+    let launched: BTreeSet<_> = OPERATIONS.iter().map(|(kernel, _)| *kernel).collect();
+    let table: BTreeSet<_> = fp8lm_kernels::table().map(|kernel| kernel.name).collect();
+    assert_eq!(launched, table);
+}
+
+type Operation = fn(&Queue) -> Result<()>;
+
+/// Every operation by its kernel, on a small case: 6 tokens in 2 sequences, width 8, 2 heads.
+const OPERATIONS: &[(&str, Operation)] = &[
+    // Activations.
+    ("gelu", |q| ops::gelu(q, &f32(q, [6, 8])).map(drop)),
+    ("gelu_backward", |q| ops::gelu_backward(q, &f32(q, [6, 8]), &f32(q, [6, 8])).map(drop)),
+    ("swiglu", |q| ops::swiglu(q, &f32(q, [6, 8])).map(drop)),
+    ("swiglu_backward", |q| ops::swiglu_backward(q, &f32(q, [6, 4]), &f32(q, [6, 8])).map(drop)),
+    // AdamW.
+    ("adamw_advance", |q| {
+        let (powers, corrections) = (tensor(q, DType::F64, 2), f32(q, 2));
+        ops::adamw_advance(q, &u32(q, 1), &powers, &corrections, 0.9, 0.95)
+    }),
+    ("adamw", |q| {
+        let one = || f32(q, 1);
+        let (grad, grad_scale_inv) = (e4m3(q, [8, 8]), one());
+        let (master, m, v) = (tensor(q, DType::F16, [8, 8]), e4m3(q, [8, 8]), f32(q, [8, 8]));
+        let (master_scale, m_scale, v_scale) = (one(), one(), one());
+        let state = |values, scale, rule| State { values, scale, rule };
+        let step = AdamW {
+            grad: &grad,
+            grad_scale_inv: &grad_scale_inv,
+            clip: &one(),
+            corrections: &f32(q, 2),
+            skip: &u32(q, 1),
+            master: state(&master, &master_scale, ScaleRule::Pow2),
+            m: state(&m, &m_scale, ScaleRule::Exact),
+            v: state(&v, &v_scale, ScaleRule::None),
+            lr: 1e-3,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            decay: 1.0,
+        };
+        ops::adamw(q, &step)
+    }),
+    // Attention and its positions.
+    ("attention", |q| ops::attention(q, &f32(q, [6, 24]), &HEADS).map(drop)),
+    ("attention_backward", |q| {
+        let (d_o, qkv, o, lse) = (f32(q, [6, 8]), f32(q, [6, 24]), f32(q, [6, 8]), f32(q, [6, 2]));
+        ops::attention_backward(q, &d_o, &qkv, &o, &lse, &HEADS).map(drop)
+    }),
+    ("rope", |q| {
+        let tables = RopeTables { cos: f32(q, [3, 2]), sin: f32(q, [3, 2]) };
+        ops::rope(q, &f32(q, [6, 24]), &tables, &HEADS, false)
+    }),
+    // Casts.
+    ("fill", |q| ops::fill(q, &f32(q, 8), 1.0)),
+    ("cast", |q| ops::cast(q, &f32(q, 8), DType::BF16).map(drop)),
+    ("transpose", |q| ops::transpose(q, &e4m3(q, [6, 8])).map(drop)),
+    ("add", |q| ops::add(q, &f32(q, 8), &f32(q, 8)).map(drop)),
+    ("scale", |q| ops::scale_into(q, &f32(q, 8), &f32(q, 1), &e4m3(q, 8))),
+    ("reciprocal", |q| ops::reciprocal(q, &f32(q, 1), &f32(q, 1))),
+    // Tokens in, loss out.
+    ("embedding", |q| ops::embedding(q, &u32(q, 6), &f32(q, [16, 8])).map(drop)),
+    ("embedding_backward", |q| {
+        ops::embedding_backward(q, &u32(q, 6), &f32(q, [6, 8]), 16).map(drop)
+    }),
+    ("cross_entropy", |q| ops::cross_entropy(q, &f32(q, [6, 16]), &u32(q, 6), 1.0).map(drop)),
+    // Matrices.
+    ("gemm_f32", |q| {
+        ops::matmul(q, &f32(q, [6, 8]), &f32(q, [8, 4]), Layout::Nn, DType::F32).map(drop)
+    }),
+    ("gemm_scaled_f32", |q| {
+        let (a, b) = (e4m3(q, [6, 8]), e4m3(q, [4, 8]));
+        ops::matmul_scaled(q, &a, &f32(q, 1), &b, &f32(q, 1), DType::BF16).map(drop)
+    }),
+    // Gradients.
+    ("accumulate", |q| ops::accumulate(q, &f32(q, 8), &f32(q, 8))),
+    ("accumulate_dequantized", |q| {
+        ops::accumulate_dequantized(q, &e4m3(q, 8), &f32(q, 1), &f32(q, 8))
+    }),
+    ("auto_scale", |q| ops::auto_scale(q, &tensor(q, DType::U64, 2), &u32(q, 1), &f32(q, 1), 64)),
+    // Norms.
+    ("rms_norm", |q| ops::rms_norm(q, &f32(q, [6, 8]), &f32(q, 8), 1e-5).map(drop)),
+    ("rms_norm_backward", |q| {
+        let (dy, x, gain, rstd) = (f32(q, [6, 8]), f32(q, [6, 8]), f32(q, 8), f32(q, 6));
+        ops::rms_norm_backward(q, &dy, &x, &gain, &rstd).map(drop)
+    }),
+    ("layer_norm", |q| ops::layer_norm(q, &f32(q, [6, 8]), &f32(q, 8), &f32(q, 8), 1e-5).map(drop)),
+    ("layer_norm_backward", |q| {
+        let (dy, x, gain) = (f32(q, [6, 8]), f32(q, [6, 8]), f32(q, 8));
+        ops::layer_norm_backward(q, &dy, &x, &gain, &f32(q, 6), &f32(q, 6)).map(drop)
+    }),
+    // Quantisation.
+    ("amax", |q| ops::amax(q, &f32(q, 8), &f32(q, 1))),
+    ("scale_from_amax", |q| {
+        let (amaxes, head, scale, scale_inv) = (f32(q, 4), f32(q, 1), f32(q, 1), f32(q, 1));
+        ops::scale_from_amax(q, &amaxes, &head, 448.0, ScaleRule::Pow2, &scale, &scale_inv)
+    }),
+    ("push_amax", |q| ops::push_amax(q, &f32(q, 1), &f32(q, 4), &u32(q, 1))),
+    ("quantize", |q| {
+        let (x, code, counts) = (f32(q, [6, 8]), e4m3(q, [6, 8]), tensor(q, DType::U64, 2));
+        ops::quantize(q, &x, &f32(q, 1), &code, &f32(q, 1), &counts)
+    }),
+    ("quantize_transpose", |q| {
+        let (x, code, counts) = (f32(q, [6, 8]), e4m3(q, [6, 8]), tensor(q, DType::U64, 2));
+        ops::quantize_transpose(q, &x, &f32(q, 1), &code, &e4m3(q, [8, 6]), &f32(q, 1), &counts)
+    }),
+    ("dequantize", |q| ops::dequantize(q, &e4m3(q, 8), &f32(q, 1), &f32(q, 8))),
+    // Reductions.
+    ("sum", |q| ops::sum(q, &f32(q, 8), &f32(q, 1))),
+    ("sum_squares", |q| ops::sum_squares(q, &f32(q, 8), &f32(q, 1))),
+    ("sum_squares_dequantized", |q| {
+        ops::sum_squares_dequantized(q, &e4m3(q, 8), &f32(q, 1), &f32(q, 1))
+    }),
+    ("clip", |q| {
+        let (sums, amaxes, norm, factor) = (f32(q, 4), f32(q, 4), f32(q, 1), f32(q, 1));
+        ops::clip(q, &sums, &amaxes, &norm, &factor, &u32(q, 1), 1.0)
+    }),
+];
+
+const HEADS: Heads = Heads { batch: 2, context: 3, heads: 2, head_dim: 4 };
+
+fn tensor(queue: &Queue, dtype: DType, shape: impl Into<Shape>) -> Tensor {
+    queue.alloc(dtype, shape, Label("test")).unwrap()
+}
+
+fn f32(queue: &Queue, shape: impl Into<Shape>) -> Tensor {
+    tensor(queue, DType::F32, shape)
+}
+
+fn e4m3(queue: &Queue, shape: impl Into<Shape>) -> Tensor {
+    tensor(queue, DType::E4M3, shape)
+}
+
+fn u32(queue: &Queue, shape: impl Into<Shape>) -> Tensor {
+    tensor(queue, DType::U32, shape)
+}
