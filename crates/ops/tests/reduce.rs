@@ -91,16 +91,17 @@ fn codes_are_scaled_squared_and_summed() {
 
 #[test]
 fn clip_divides_skips_or_leaves_alone() {
-    let (inf, nan) = (f32::INFINITY, f32::NAN);
-    let cases: [(&[f32], &[f32], f32, f32, f32, u32); 8] = [
+    // Sums, amaxes and the limit; then norm, factor and skip.
+    type Case = (&'static [f32], &'static [f32], f32, f32, f32, u32);
+    let cases: [Case; 8] = [
         (&[9.0, 16.0], &[1.0], 1.0, 5.0, 0.2, 0),
         (&[9.0, 16.0], &[1.0], 5.0, 5.0, 1.0, 0),
         (&[0.0], &[0.0], 1.0, 0.0, 1.0, 0),
-        (&[9.0, 16.0], &[1.0, inf], 1.0, 5.0, 1.0, 1),
-        (&[9.0, 16.0], &[nan, 1.0], 1.0, 5.0, 1.0, 1),
-        (&[9.0, inf], &[1.0], 1.0, inf, 1.0, 1),
-        (&[9.0, nan], &[1.0], 1.0, f32::from_bits(0x7FFF_FFFF), 1.0, 1),
-        (&[9.0, 16.0], &[1.0], inf, 5.0, 1.0, 0),
+        (&[9.0, 16.0], &[1.0, f32::INFINITY], 1.0, 5.0, 1.0, 1),
+        (&[9.0, 16.0], &[f32::NAN, 1.0], 1.0, 5.0, 1.0, 1),
+        (&[9.0, f32::INFINITY], &[1.0], 1.0, f32::INFINITY, 1.0, 1),
+        (&[9.0, f32::NAN], &[1.0], 1.0, f32::from_bits(0x7FFF_FFFF), 1.0, 1),
+        (&[9.0, 16.0], &[1.0], f32::INFINITY, 5.0, 1.0, 0),
     ];
     let queue = queue();
     let [norm, factor] = [(); 2].map(|()| queue.alloc(DType::F32, 1, TEST).unwrap());
