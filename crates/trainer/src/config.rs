@@ -1,0 +1,170 @@
+//! What a run is asked to do: five tables of plain data, as TOML has them.
+//!
+//! A configuration is built in layers: a preset, a file over it, `--set section.key=value` over
+//! both. [`Config::load`] refuses unknown keys, wrong types and values out of range with one
+//! sentence that names the layer, the key, the value and what was expected. What it returns is
+//! complete: written out by [`Config::to_toml`], it is the whole run.
+
+use std::path::{Path, PathBuf};
+
+use fp8lm_data::Tokenizer;
+use fp8lm_model::ModelConfig;
+use fp8lm_scaling::{Accumulation, Format, HeadRoom, Override};
+use serde::{Deserialize, Serialize};
+
+mod check;
+mod error;
+mod keys;
+mod layer;
+mod presets;
+mod recipe;
+#[cfg(test)]
+mod tests;
+
+pub use error::ConfigError;
+pub use keys::keys;
+pub use presets::{preset, preset_names};
+
+use layer::Layers;
+
+/// Everything that decides a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The shape of the model.
+    pub model: ModelConfig,
+    /// What is kept in which format.
+    pub recipe: RecipeConfig,
+    /// What it learns from.
+    pub data: DataConfig,
+    /// How it learns.
+    pub optimizer: OptimizerConfig,
+    /// How long, and what is written on the way.
+    pub run: RunConfig,
+}
+
+/// A recipe by name, and what of it is switched to something else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecipeConfig {
+    /// The recipe that it starts from.
+    pub name: String,
+    /// The format of the linears' master weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master: Option<Format>,
+    /// The format of their first moments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_moment: Option<Format>,
+    /// The format of their second moments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_moment: Option<Format>,
+    /// The head-room in the scale of their gradients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_room: Option<HeadRoom>,
+    /// Where their gradients are summed over micro-batches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grad_accumulation: Option<Accumulation>,
+    /// Exceptions for named linears and blocks; the first that matches wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<Override>,
+}
+
+/// The corpus, and how batches are cut from it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// UTF-8 texts, joined in this order, or a single `.bin` of 16-bit tokens; the embedded King
+    /// James Bible if there are none.
+    pub files: Vec<PathBuf>,
+    /// How text becomes tokens.
+    pub tokenizer: Tokenizer,
+    /// The fraction of the corpus, its end, that is kept for validation.
+    pub validation: f64,
+    /// Sequences in a micro-batch.
+    pub batch: usize,
+    /// Micro-batches in a step.
+    pub micro_batches: usize,
+}
+
+/// AdamW and its learning rate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerConfig {
+    /// The largest learning rate.
+    pub learning_rate: f64,
+    /// Steps of linear warm-up.
+    pub warmup: u64,
+    /// The last step's learning rate, as a fraction of the largest.
+    pub final_fraction: f64,
+    /// The decay of the first moment.
+    pub beta1: f64,
+    /// The decay of the second moment.
+    pub beta2: f64,
+    /// What keeps the update's denominator from 0.
+    pub eps: f64,
+    /// Decoupled weight decay, of matrices only.
+    pub weight_decay: f64,
+    /// The global norm that gradients are clipped to.
+    pub clip: f64,
+}
+
+/// The length of a run, and what is written on the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// The seed of initial weights and of the order of the data.
+    pub seed: u64,
+    /// Steps from one line of metrics to the next.
+    pub log_every: u64,
+    /// Steps from one evaluation to the next; there is always one after the last step.
+    pub evaluate_every: u64,
+    /// Validation batches in an evaluation; 0 takes them all.
+    pub evaluate_batches: usize,
+    /// Steps from one checkpoint to the next.
+    pub checkpoint_every: u64,
+    /// Checkpoints that are kept, the latest ones.
+    pub keep_checkpoints: usize,
+    /// Threads of the emulator; 0 takes all that the machine has. Results do not depend on it.
+    pub threads: usize,
+}
+
+impl Config {
+    /// The preset, with `file` over it, and over both `sets`, each `section.key=value`. A value
+    /// is read as TOML if it can be, else as a bare string.
+    pub fn load(preset: &str, file: Option<&Path>, sets: &[String]) -> Result<Self, ConfigError> {
+        let mut layers = Layers::preset(preset)?;
+        if let Some(path) = file {
+            layers.file(path)?;
+        }
+        sets.iter().try_for_each(|set| layers.set(set))?;
+        layers.resolve()
+    }
+
+    /// That of a run, from its folder, with `sets` over it.
+    pub fn of_run(folder: &Path, sets: &[String]) -> Result<Self, ConfigError> {
+        let mut layers = Layers::default();
+        layers.file(&folder.join("config.toml"))?;
+        sets.iter().try_for_each(|set| layers.set(set))?;
+        layers.resolve()
+    }
+
+    /// A complete configuration, as [`to_toml`](Self::to_toml) writes it; `origin` stands for it
+    /// in messages.
+    pub fn from_toml(text: &str, origin: &str) -> Result<Self, ConfigError> {
+        let mut layers = Layers::default();
+        layers.text(origin, text)?;
+        layers.resolve()
+    }
+
+    /// The same run with another recipe, as it is.
+    pub fn compared_with(&self, recipe: &str) -> Self {
+        Self { recipe: RecipeConfig::named(recipe), ..self.clone() }
+    }
+
+    /// All of it as TOML.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(ConfigError::unwritable)
+    }
+}

@@ -1,0 +1,133 @@
+//! What can be wrong with a configuration, in one sentence.
+
+use std::{io, path::PathBuf};
+
+use fp8lm_data::Tokenizer;
+use fp8lm_scaling::RecipeError;
+
+use super::presets::preset_names;
+
+/// A configuration that cannot be run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// No preset has this name.
+    #[error("there is no preset `{name}`: the presets are {}", preset_names().join(", "))]
+    UnknownPreset {
+        /// The name.
+        name: String,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A text that is not TOML.
+    #[error("{origin}: not TOML: {reason}")]
+    Syntax {
+        /// The file, line and column.
+        origin: String,
+        /// What the parser said.
+        reason: String,
+    },
+    /// An assignment without an equals sign.
+    #[error("--set {text}: expected section.key=value")]
+    NotAnAssignment {
+        /// The text.
+        text: String,
+    },
+    /// A key that no configuration has.
+    #[error("{origin}: unknown key {key}: expected one of {expected}")]
+    UnknownKey {
+        /// Where it stands.
+        origin: String,
+        /// The key.
+        key: String,
+        /// The keys that could stand there.
+        expected: String,
+    },
+    /// A value of the wrong type, or out of range.
+    #[error("{origin}: {key} = {value}: expected {expected}")]
+    Value {
+        /// Where it stands.
+        origin: String,
+        /// The key.
+        key: String,
+        /// The value, as in TOML.
+        value: String,
+        /// What the key takes.
+        expected: String,
+    },
+    /// A key that a complete configuration needs.
+    #[error("{origin}: {reason}")]
+    Incomplete {
+        /// Where it is missing.
+        origin: String,
+        /// The key that is missing.
+        reason: String,
+    },
+    /// Values that are fine alone and not together.
+    #[error("{origin}: {source}")]
+    Inconsistent {
+        /// The layers of the configuration.
+        origin: String,
+        /// What does not fit together.
+        source: Box<ConfigError>,
+    },
+    /// A shape that does not fit together.
+    #[error(transparent)]
+    Model(#[from] fp8lm_model::ConfigError),
+    /// A recipe that cannot be carried out.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// Head-room for gradients that have no scale.
+    #[error("recipe.head_room: the gradients of recipe `{recipe}` are f32 and have no scale")]
+    HeadRoomWithoutScale {
+        /// The recipe.
+        recipe: String,
+    },
+    /// An exception for blocks that the model does not have.
+    #[error(
+        "recipe.overrides: blocks {first} to {last} are not in a model of model.layers = {layers}, counted from 0"
+    )]
+    BlocksOutOfRange {
+        /// The first block.
+        first: usize,
+        /// The last one.
+        last: usize,
+        /// Blocks of the model.
+        layers: usize,
+    },
+    /// A vocabulary smaller than the tokenizer's.
+    #[error(
+        "model.vocabulary = {vocabulary}: data.tokenizer = \"{tokenizer}\" needs at least {}",
+        tokenizer.vocabulary()
+    )]
+    Vocabulary {
+        /// The model's vocabulary.
+        vocabulary: usize,
+        /// The tokenizer.
+        tokenizer: Tokenizer,
+    },
+    /// A `.bin` among other files.
+    #[error("data.files: {} holds tokens and must be the only file", path.display())]
+    BinAmongOthers {
+        /// The `.bin`.
+        path: PathBuf,
+    },
+    /// A configuration that TOML cannot hold, such as a path that is not UTF-8.
+    #[error("the configuration cannot be written as TOML: {reason}")]
+    Unwritable {
+        /// What the writer said.
+        reason: String,
+    },
+}
+
+impl ConfigError {
+    pub(super) fn unwritable(error: toml::ser::Error) -> Self {
+        Self::Unwritable { reason: error.to_string() }
+    }
+}
