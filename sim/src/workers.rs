@@ -34,11 +34,6 @@ impl Workers {
         self.pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads)
     }
 
-    /// The instruction set.
-    pub(crate) fn isa(&self) -> Isa {
-        self.isa
-    }
-
     /// Working memory of `len` numbers, whatever they are, until it is dropped.
     pub(crate) fn scratch(&self, len: usize) -> Scratch<'_> {
         self.scratch.take(len)

@@ -71,8 +71,10 @@ fn run(chore: Chore) -> Result<bool> {
 }
 
 fn train(args: &[OsString]) -> Result<bool> {
-    let program = ["run", "--release", "--package", "fp8lm", "--"];
-    let defaults = ["train", "--preset", "quickstart", "--compare", "bf16"];
+    let program = ["run", "--release", "--package", "fp8lm", "--", "train"];
+    // A run that goes on has its own configuration, and its comparison beside it.
+    let resumes = args.iter().any(|arg| arg.to_string_lossy().starts_with("--resume"));
+    let defaults: &[_] = if resumes { &[] } else { &["--compare", "bf16"] };
     cargo::become_it(cargo::cargo(program).args(defaults).args(args))
 }
 

@@ -122,6 +122,8 @@ pub struct RunConfig {
     pub evaluate_every: u64,
     /// Validation batches in an evaluation; 0 takes them all.
     pub evaluate_batches: usize,
+    /// Validation batches in the evaluation after the last step; 0 takes them all.
+    pub evaluate_batches_at_end: usize,
     /// Steps from one checkpoint to the next.
     pub checkpoint_every: u64,
     /// Checkpoints that are kept, the latest ones.

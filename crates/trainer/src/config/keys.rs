@@ -153,6 +153,7 @@ const RUN: Keys = &[
     ("log_every", Whole(1..=MAX_STEPS)),
     ("evaluate_every", Whole(1..=MAX_STEPS)),
     ("evaluate_batches", Whole(0..=1 << 32)),
+    ("evaluate_batches_at_end", Whole(0..=1 << 32)),
     ("checkpoint_every", Whole(1..=MAX_STEPS)),
     ("keep_checkpoints", Whole(1..=1 << 20)),
     ("threads", Whole(0..=1 << 12)),

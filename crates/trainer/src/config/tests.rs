@@ -313,6 +313,7 @@ const KEYS: [&str; 41] = [
     "recipe.second_moment",
     "run.checkpoint_every",
     "run.evaluate_batches",
+    "run.evaluate_batches_at_end",
     "run.evaluate_every",
     "run.keep_checkpoints",
     "run.log_every",

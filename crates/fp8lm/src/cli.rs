@@ -1,0 +1,88 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Trains large language models in FP8.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Trains a model, and writes metrics, checkpoints and a report to a run folder.
+    Train(TrainArgs),
+    /// Writes text with a trained model.
+    Generate(GenerateArgs),
+    /// Lists the recipes, or prints one.
+    Recipes(ListArgs),
+    /// Lists the presets, or prints one.
+    Presets(ListArgs),
+}
+
+/// What to train, and where to.
+#[derive(Args, Debug)]
+pub(crate) struct TrainArgs {
+    /// The preset that the configuration starts from (see `fp8lm presets`).
+    #[arg(long, value_name = "NAME", default_value = "quickstart")]
+    pub(crate) preset: String,
+    /// A TOML file whose keys take the place of the preset's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// A key that takes the place of the file's, as `section.key=value`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+    /// Text files in UTF-8, or one `.bin` file of 16-bit tokens, in place of the King James text.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) data: Vec<PathBuf>,
+    /// The run folder; by default a new one under `runs/`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run: Option<PathBuf>,
+    /// A run folder to go on in, from its newest checkpoint, under its own configuration.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "config", "data", "run", "compare"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// Trains with this recipe as well, and puts both in the report.
+    #[arg(long, value_name = "RECIPE")]
+    pub(crate) compare: Option<String>,
+    /// Prints nothing but errors.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+/// What to write, and with which model.
+#[derive(Args, Debug)]
+pub(crate) struct GenerateArgs {
+    /// The run folder of the model.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run: PathBuf,
+    /// The text to continue.
+    #[arg(long, value_name = "TEXT", default_value = "In the beginning")]
+    pub(crate) prompt: String,
+    /// Tokens to write.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) tokens: usize,
+    /// How freely to draw: 0 always takes the likeliest token.
+    #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = temperature)]
+    pub(crate) temperature: f64,
+    /// The seed of the draws.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+/// What to print.
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// Prints this one whole, as TOML.
+    pub(crate) name: Option<String>,
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        _ => Err("expected a number that is 0 or more".into()),
+    }
+}

@@ -1,0 +1,41 @@
+//! The program `fp8lm`: picks the device, and runs what the libraries offer.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::Parser;
+
+mod cli;
+mod generate;
+mod list;
+mod progress;
+mod stop;
+mod table;
+mod train;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Train(args) => train::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Recipes(args) => list::recipes(&args),
+        Command::Presets(args) => list::presets(&args),
+    };
+    outcome.unwrap_or_else(fail)
+}
+
+/// One sentence on the error stream, unless what broke is a pipe that nobody reads any more.
+fn fail(error: anyhow::Error) -> ExitCode {
+    let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref().is_some_and(|e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(broken_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    // Nothing is left to report to if the error stream is closed.
+    let _ = writeln!(io::stderr(), "fp8lm: error: {error}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,53 @@
+//! What can go wrong in a run.
+
+use std::path::PathBuf;
+
+use crate::{config::ConfigError, run};
+
+/// The result of setting up or making a run.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error of a run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The corpus is wrong, or does not fit the configuration.
+    #[error(transparent)]
+    Data(#[from] fp8lm_data::DataError),
+    /// The model or its device failed.
+    #[error(transparent)]
+    Model(#[from] fp8lm_model::Error),
+    /// A file of the run could not be read or written.
+    #[error(transparent)]
+    Run(#[from] run::Error),
+    /// A checkpoint was made under another configuration.
+    #[error("{path}: {key} is {found} in the checkpoint and {expected} in this run")]
+    Mismatch {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What differs.
+        key: String,
+        /// Its value in this run.
+        expected: String,
+        /// Its value in the checkpoint.
+        found: String,
+    },
+    /// There is nothing to load.
+    #[error("{path} holds no checkpoint")]
+    NoCheckpoint {
+        /// The run folder.
+        path: PathBuf,
+    },
+    /// A prompt that cannot be continued.
+    #[error("the prompt is empty: expected at least one token")]
+    EmptyPrompt,
+}
+
+impl From<fp8lm_device::Error> for Error {
+    fn from(error: fp8lm_device::Error) -> Self {
+        Self::Model(error.into())
+    }
+}

@@ -1,0 +1,115 @@
+//! A trainer's state as a checkpoint, and back.
+
+use std::{borrow::Cow, path::Path};
+
+use fp8lm_device::{DType, Tensor};
+use safetensors::Dtype;
+
+use crate::{
+    Error, Result, Trainer,
+    run::checkpoint::{self, Checkpoint, Entry, Metadata, Tensors},
+};
+
+impl Trainer {
+    /// Everything that a resumed run needs, bit for bit.
+    pub(crate) fn snapshot(&mut self) -> Result<(Tensors<'static>, Metadata)> {
+        let mut tensors = Tensors::new();
+        for (name, tensor) in self.state() {
+            let bytes = Cow::Owned(self.queue.download_bytes(&tensor)?);
+            let shape = tensor.shape().dims().to_vec();
+            tensors.insert(name, Entry { dtype: file_type(tensor.dtype()), shape, bytes });
+        }
+        let mut metadata = self.identity();
+        metadata.insert(SKIPPED.into(), self.steps_skipped().to_string());
+        Ok((tensors, metadata))
+    }
+
+    /// Takes up a checkpoint of this model, recipe, seed and corpus.
+    pub(crate) fn restore(&mut self, path: &Path) -> Result<()> {
+        let checkpoint = checkpoint::load(path)?;
+        self.expect_identity(path, &checkpoint)?;
+        let state = self.state();
+        for (name, tensor) in &state {
+            self.queue.write_bytes(&entry(path, &checkpoint, name, tensor)?.bytes, tensor)?;
+        }
+        self.gpt.restore(&self.queue)?;
+        let skipped = checkpoint.metadata.get(SKIPPED).and_then(|count| count.parse().ok());
+        self.set_steps(checkpoint.step, skipped.unwrap_or(0));
+        Ok(())
+    }
+
+    fn state(&mut self) -> Vec<(String, Tensor)> {
+        let mut state = self.gpt.state();
+        let named = self.gpt.parameters().into_iter().zip(self.optimizer.moments());
+        for (parameter, moments) in named {
+            let name = &parameter.spec().name;
+            state.push((format!("{name}.m"), moments.first.values.clone()));
+            state.push((format!("{name}.m_scale"), moments.first.scale.clone()));
+            state.push((format!("{name}.v"), moments.second.values.clone()));
+            state.push((format!("{name}.v_scale"), moments.second.scale.clone()));
+        }
+        state.push(("adamw.powers".into(), self.optimizer.powers().clone()));
+        state
+    }
+
+    /// What must be the same for a checkpoint to be continued.
+    fn identity(&self) -> Metadata {
+        let config = self.plan.config();
+        let mut identity = Metadata::new();
+        let mut flatten = |section: &str, value: serde_json::Value| {
+            let fields = value.as_object().cloned().unwrap_or_default();
+            identity.extend(
+                fields.iter().map(|(key, value)| (format!("{section}.{key}"), value.to_string())),
+            );
+        };
+        flatten("model", serde_json::to_value(&config.model).unwrap_or_default());
+        flatten("recipe", serde_json::to_value(self.plan.recipe()).unwrap_or_default());
+        identity.insert("run.seed".into(), config.run.seed.to_string());
+        identity.insert("data.fingerprint".into(), format!("{:016x}", self.corpus.fingerprint()));
+        identity
+    }
+
+    fn expect_identity(&self, path: &Path, checkpoint: &Checkpoint) -> Result<()> {
+        for (key, expected) in self.identity() {
+            let found = checkpoint.metadata.get(&key).cloned().unwrap_or("absent".into());
+            if found != expected {
+                return Err(Error::Mismatch { path: path.to_owned(), key, expected, found });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The entry of that name, if it has the tensor's type and shape.
+fn entry<'a>(
+    path: &Path,
+    checkpoint: &'a Checkpoint,
+    name: &str,
+    tensor: &Tensor,
+) -> Result<&'a Entry<'static>> {
+    let expected = format!("{:?}{:?}", file_type(tensor.dtype()), tensor.shape().dims());
+    let entry = checkpoint.tensors.get(name);
+    let found = entry.map_or("absent".into(), |e| format!("{:?}{:?}", e.dtype, e.shape));
+    match entry {
+        Some(entry) if found == expected => Ok(entry),
+        _ => Err(Error::Mismatch { path: path.to_owned(), key: name.to_owned(), expected, found }),
+    }
+}
+
+fn file_type(dtype: DType) -> Dtype {
+    match dtype {
+        DType::F32 => Dtype::F32,
+        DType::F64 => Dtype::F64,
+        DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::BF16,
+        DType::E4M3 => Dtype::F8_E4M3,
+        DType::E5M2 => Dtype::F8_E5M2,
+        DType::E8M0 => Dtype::F8_E8M0,
+        DType::U32 => Dtype::U32,
+        DType::U64 => Dtype::U64,
+        _ => Dtype::U8,
+    }
+}
+
+/// The metadata's key of the steps that were skipped.
+const SKIPPED: &str = "steps_skipped";
