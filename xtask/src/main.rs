@@ -7,6 +7,7 @@
 
 mod cargo;
 mod compare;
+mod quality;
 mod test;
 mod tidy;
 
@@ -37,6 +38,15 @@ enum Chore {
         /// Run only those whose name contains this
         filter: Option<OsString>,
     },
+    /// Train each recipe over several seeds, and compare its validation loss with BF16's
+    Quality {
+        /// The preset to train
+        #[arg(long, default_value = "quickstart")]
+        preset: String,
+        /// How many seeds
+        #[arg(long, default_value_t = 3)]
+        seeds: u64,
+    },
     /// Check what neither rustfmt nor clippy sees
     Tidy,
     /// Find the first step and the first tensor element in which two runs differ, by bits
@@ -65,6 +75,7 @@ fn run(chore: Chore) -> Result<bool> {
         Chore::Train { args } => train(&args),
         Chore::Test => test::run(),
         Chore::Bench { filter } => bench(filter),
+        Chore::Quality { preset, seeds } => quality::run(&preset, seeds),
         Chore::Tidy => tidy::run(),
         Chore::Compare { run_a, run_b } => compare::run(&run_a, &run_b),
     }

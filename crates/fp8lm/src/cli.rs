@@ -26,6 +26,7 @@ pub(crate) enum Command {
 
 /// What to train, and where to.
 #[derive(Args, Debug)]
+#[command(args_override_self = true)]
 pub(crate) struct TrainArgs {
     /// The preset that the configuration starts from (see `fp8lm presets`).
     #[arg(long, value_name = "NAME", default_value = "quickstart")]

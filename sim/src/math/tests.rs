@@ -1,3 +1,5 @@
+//! Errors in ulp, special values, and the same bits on every instruction set.
+
 use super::{exp, log, tanh, ulp::ulps};
 
 /// Every 4,099th bit pattern: a million, over all binades, both signs and NaN.

@@ -1,3 +1,5 @@
+//! Layers, messages, and the frozen list of keys.
+
 use std::{fs, path::PathBuf};
 
 use super::*;
@@ -277,7 +279,7 @@ fn a_configuration_that_was_not_loaded_is_checked_too() {
     assert_eq!(message.lines().count(), 1);
 }
 
-const KEYS: [&str; 41] = [
+const KEYS: [&str; 42] = [
     "data.batch",
     "data.files",
     "data.micro_batches",

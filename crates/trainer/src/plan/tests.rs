@@ -1,3 +1,5 @@
+//! Plans against what a model really allocates.
+
 use std::sync::Arc;
 
 use fp8lm_device::{Accounted, Queue};

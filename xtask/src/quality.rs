@@ -1,0 +1,113 @@
+//! What recipes cost in loss: every one over several seeds, beside the baseline.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::cargo::cargo;
+
+/// A recipe as `fp8lm train` is told it.
+struct Contestant {
+    name: &'static str,
+    sets: &'static [&'static str],
+}
+
+const BASELINE: Contestant = Contestant { name: "bf16", sets: &["recipe.name=bf16"] };
+
+const CONTESTANTS: [Contestant; 1] =
+    [Contestant { name: "fp8lm-3", sets: &["recipe.name=fp8lm-3"] }];
+
+/// Must fail, or the comparison proves nothing: weights that cannot take small steps.
+const CONTROL: Contestant = Contestant {
+    name: "fp8lm-3, master in E4M3 without a scale",
+    sets: &["recipe.name=fp8lm-3", "recipe.master=e4m3"],
+};
+
+/// Trains `preset` over the seeds, prints the table, and says whether every recipe stays within
+/// the tolerance of the baseline while the control does not.
+pub(crate) fn run(preset: &str, seeds: u64) -> Result<bool> {
+    ensure!(seeds > 0, "--seeds: expected at least 1, got 0");
+    let build = cargo(["build", "--release", "--package", "fp8lm"]).status()?;
+    ensure!(build.success(), "the program does not build");
+    let losses = |contestant: &Contestant, seeds| {
+        (1..=seeds).map(|seed| loss(preset, contestant, seed)).collect::<Result<Vec<_>>>()
+    };
+    let baseline = losses(&BASELINE, seeds)?;
+    println!("| recipe | {} | mean | over {} |", header(seeds), BASELINE.name);
+    println!("|---|{}---|---|", "---|".repeat(seeds as usize));
+    print_row(&BASELINE, &baseline, &baseline, seeds);
+    let mut holds = true;
+    for contestant in &CONTESTANTS {
+        let got = losses(contestant, seeds)?;
+        print_row(contestant, &got, &baseline, seeds);
+        holds &= is_close(&got, &baseline);
+    }
+    let control = losses(&CONTROL, 1)?;
+    print_row(&CONTROL, &control, &baseline, seeds);
+    let control_fails = !is_close(&control, &baseline);
+    println!("\nwithin {:.0} %: {holds}; the control fails: {control_fails}", 100.0 * TOLERANCE);
+    Ok(holds && control_fails)
+}
+
+/// The last validation loss of a run, which is made unless it is there already.
+fn loss(preset: &str, contestant: &Contestant, seed: u64) -> Result<f64> {
+    let name = contestant.name.replace([' ', ','], "-");
+    let folder = PathBuf::from(format!("runs/quality/{preset}-{name}-{seed}"));
+    let steps = folder.join("report.html");
+    if !steps.exists() {
+        train(preset, contestant, seed, &folder)?;
+    }
+    last_loss(&folder.join("metrics.jsonl"))
+}
+
+fn train(preset: &str, contestant: &Contestant, seed: u64, folder: &Path) -> Result<()> {
+    eprintln!("{}, seed {seed}: training to {}", contestant.name, folder.display());
+    let mut command = cargo(["run", "--quiet", "--release", "--package", "fp8lm", "--"]);
+    command.args(["train", "--quiet"]);
+    if folder.exists() {
+        command.arg("--resume").arg(folder);
+    } else {
+        command
+            .args(["--preset", preset, "--set", &format!("run.seed={seed}"), "--run"])
+            .arg(folder);
+        contestant.sets.iter().for_each(|set| drop(command.args(["--set", set])));
+    }
+    ensure!(command.status()?.success(), "{} did not train", contestant.name);
+    Ok(())
+}
+
+fn last_loss(metrics: &Path) -> Result<f64> {
+    let text = fs::read_to_string(metrics).with_context(|| metrics.display().to_string())?;
+    let line = text.lines().next_back().context("the run has no records")?;
+    let record: Value = serde_json::from_str(line)?;
+    record["validation_loss"].as_f64().context("the last record has no finite validation loss")
+}
+
+/// Whether each seed's loss is within the tolerance of the baseline's with the same seed.
+fn is_close(losses: &[f64], baseline: &[f64]) -> bool {
+    losses.iter().zip(baseline).all(|(loss, reference)| loss / reference - 1.0 <= TOLERANCE)
+}
+
+fn header(seeds: u64) -> String {
+    (1..=seeds).map(|seed| format!("seed {seed}")).collect::<Vec<_>>().join(" | ")
+}
+
+fn print_row(contestant: &Contestant, losses: &[f64], baseline: &[f64], seeds: u64) {
+    let cell =
+        |seed: u64| losses.get(seed as usize).map_or("-".into(), |loss| format!("{loss:.4}"));
+    let cells = (0..seeds).map(cell).collect::<Vec<String>>().join(" | ");
+    let mean = mean(losses);
+    let over = 100.0 * (mean / self::mean(&baseline[..losses.len()]) - 1.0);
+    println!("| {} | {cells} | {mean:.4} | {over:+.2} % |", contestant.name);
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// How far above the baseline a loss may be.
+const TOLERANCE: f64 = 0.01;
