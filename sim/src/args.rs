@@ -2,7 +2,7 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
-use fp8lm_device::{Arg, DType, Element, Error, Launch, Result, View};
+use fp8lm_device::{Arg, DType, Element, Error, Launch, Memory, Result, View};
 use fp8lm_kernels::Kernel;
 
 use crate::{
@@ -41,15 +41,16 @@ impl<'a> Args<'a> {
     /// Binds the arguments to memory of `pool`.
     ///
     /// # Safety
-    /// The launch has passed [`fp8lm_kernels::check`], so nothing it writes overlaps another
-    /// argument, and nothing else accesses the pool's memory while the value lives.
+    /// Nothing else accesses the pool's memory while the value lives.
     pub(crate) unsafe fn bind(
         kernel: &'static Kernel,
         launch: &'a Launch,
         pool: &Arc<Pool>,
     ) -> Result<Self> {
         let slots = launch.args().iter().map(|arg| bind(arg, kernel.name, pool));
-        Ok(Self { kernel, slots: slots.collect::<Result<_>>()?, launch: PhantomData })
+        let slots = slots.collect::<Result<Vec<_>>>()?;
+        refuse_overlap(kernel, &slots)?;
+        Ok(Self { kernel, slots, launch: PhantomData })
     }
 
     /// The element type of argument `index`.
@@ -81,8 +82,8 @@ impl<'a> Args<'a> {
         let Slot::Exclusive(raw) = slot else { self.misuse(index) };
         assert_eq!(raw.dtype, T::DTYPE, "{}: the type of argument {index}", self.kernel.name);
         // SAFETY: the view lies within live memory, aligned for its type; all bit patterns of an
-        // `Element` are valid; by the contract of `bind` no other slice of this launch or of
-        // another access overlaps it; and the slot is taken, so this is its only slice.
+        // `Element` are valid; `bind` refused arguments that overlap it, and by its contract no
+        // other access does; the slot is taken, so this is its only slice.
         Ok(unsafe { std::slice::from_raw_parts_mut(raw.base.cast(), raw.elements) })
     }
 
@@ -165,7 +166,8 @@ impl<'a> Args<'a> {
     fn shared<T: Element>(&self, index: usize, raw: Raw) -> &'a [T] {
         assert_eq!(raw.dtype, T::DTYPE, "{}: the type of argument {index}", self.kernel.name);
         // SAFETY: the view lies within live memory, aligned for its type; all bit patterns of an
-        // `Element` are valid; by the contract of `bind` nothing writes it meanwhile.
+        // `Element` are valid; `bind` refused arguments that overlap it and are written, and by
+        // its contract nothing else writes it meanwhile.
         unsafe { std::slice::from_raw_parts(raw.base.cast(), raw.elements) }
     }
 
@@ -192,15 +194,39 @@ fn bind(arg: &Arg, operation: &'static str, pool: &Arc<Pool>) -> Result<Slot> {
     })
 }
 
+/// By addresses: two handles of one block are seen to be one.
+fn refuse_overlap(kernel: &Kernel, slots: &[Slot]) -> Result<()> {
+    for (written, slot) in slots.iter().enumerate() {
+        let Slot::Exclusive(raw) = slot else { continue };
+        for (other, slot) in slots.iter().enumerate() {
+            let (Slot::Shared(another) | Slot::Exclusive(another)) = slot else { continue };
+            if written != other && raw.overlaps(another) {
+                return Err(Error::Overlap { kernel: kernel.name, written, other });
+            }
+        }
+    }
+    Ok(())
+}
+
 fn raw(view: &View, operation: &'static str, pool: &Arc<Pool>) -> Result<Raw> {
     let base = address(view, operation, pool)?;
     Ok(Raw { base, dtype: view.dtype(), elements: view.elements() })
 }
 
-/// The address of a view's first byte, if its memory belongs to `pool`.
+impl Raw {
+    fn overlaps(&self, other: &Raw) -> bool {
+        let bytes = |raw: &Raw| raw.base.addr()..raw.base.addr() + raw.elements * raw.dtype.bytes();
+        let (left, right) = (bytes(self), bytes(other));
+        left.start < right.end && right.start < left.end
+    }
+}
+
+/// The address of a view's first byte, if its memory belongs to `pool` and holds all of it: a
+/// wrapper of memory may claim more than there is.
 pub(crate) fn address(view: &View, operation: &'static str, pool: &Arc<Pool>) -> Result<*mut u8> {
     let memory = view.memory().as_any().downcast_ref::<SimMemory>();
-    match memory.filter(|memory| memory.is_of(pool)) {
+    let holds = |memory: &&SimMemory| view.offset() + view.bytes() <= memory.bytes();
+    match memory.filter(|memory| memory.is_of(pool)).filter(holds) {
         Some(memory) => Ok(memory.base().wrapping_add(view.offset())),
         None => Err(Error::ForeignMemory { operation }),
     }

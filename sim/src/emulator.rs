@@ -30,10 +30,10 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Every core, the best instruction set, all the memory there is.
+    /// Every core, the best instruction set, all the memory of the machine.
     fn default() -> Self {
         let threads = available_parallelism().map_or(1, usize::from);
-        Self { threads, isa: Isa::best(), memory_bytes: u64::MAX }
+        Self { threads, isa: Isa::best(), memory_bytes: machine_memory().unwrap_or(u64::MAX) }
     }
 }
 
@@ -71,8 +71,8 @@ impl Emulator {
     fn run(&self, launch: &Launch, workers: &Workers) -> Result<()> {
         let kernel = fp8lm_kernels::check(launch)?;
         let twin = twins::find(kernel.name).ok_or(Error::UnknownKernel { kernel: kernel.name })?;
-        // SAFETY: the launch was checked above, and the caller holds the lock on the workers,
-        // without which no call accesses the pool's memory.
+        // SAFETY: the caller holds the lock on the workers, without which no call accesses the
+        // pool's memory.
         let mut args = unsafe { Args::bind(kernel, launch, &self.pool) }?;
         twin(&mut args, workers)
     }
@@ -112,7 +112,8 @@ impl Device for Emulator {
         if bytes > available {
             return Err(Error::OutOfMemory { label, bytes, available });
         }
-        Ok(Arc::new(self.pool.take(bytes)))
+        let memory = self.pool.take(bytes);
+        Ok(Arc::new(memory.ok_or(Error::OutOfMemory { label, bytes, available })?))
     }
 
     fn launch(&self, stream: Stream, launches: &[Launch]) -> Result<()> {
@@ -172,6 +173,14 @@ impl Device for Emulator {
     fn synchronize(&self, stream: Stream) -> Result<()> {
         self.expect_stream("synchronize", stream)
     }
+}
+
+/// The machine's memory, where the system tells.
+fn machine_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
 }
 
 fn expect_length(operation: &'static str, expected: usize, got: usize) -> Result<()> {

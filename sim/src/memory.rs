@@ -1,7 +1,7 @@
 //! The emulator's memory: aligned blocks, and a pool that keeps freed blocks for reuse.
 
 use std::{
-    alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
+    alloc::{Layout, alloc_zeroed, dealloc},
     any::Any,
     collections::HashMap,
     ptr::NonNull,
@@ -63,13 +63,14 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// A block of at least `bytes` bytes, reused if one of that size is free.
-    pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> SimMemory {
-        let size = bytes.next_multiple_of(ALIGNMENT).max(ALIGNMENT);
+    /// A block of at least `bytes` bytes, reused if one of its size class is free; none if the
+    /// system has no more.
+    pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Option<SimMemory> {
+        let size = size_class(bytes)?;
         let reused = lock(&self.free).get_mut(&size).and_then(Vec::pop);
-        let block = reused.unwrap_or_else(|| self.grow(size));
+        let block = reused.or_else(|| self.grow(size))?;
         self.live_bytes.fetch_add(size, Relaxed);
-        SimMemory { block: Some(block), bytes, pool: self.clone() }
+        Some(SimMemory { block: Some(block), bytes, pool: self.clone() })
     }
 
     /// Bytes that are in use now.
@@ -82,15 +83,22 @@ impl Pool {
         self.system_bytes.load(Relaxed)
     }
 
-    fn grow(&self, size: usize) -> Block {
+    fn grow(&self, size: usize) -> Option<Block> {
+        let block = Block::new(size)?;
         self.system_bytes.fetch_add(size, Relaxed);
-        Block::new(size)
+        Some(block)
     }
 
     fn give_back(&self, block: Block) {
         self.live_bytes.fetch_sub(block.layout.size(), Relaxed);
         lock(&self.free).entry(block.layout.size()).or_default().push(block);
     }
+}
+
+/// The next of eight sizes an octave, so that tensors of many lengths share few lists.
+fn size_class(bytes: usize) -> Option<usize> {
+    let step = (bytes.checked_next_power_of_two()? / 8).max(ALIGNMENT);
+    bytes.max(1).checked_next_multiple_of(step)
 }
 
 /// The lists stay whole after a panic elsewhere: each operation on them is one call.
@@ -112,13 +120,12 @@ unsafe impl Send for Block {}
 unsafe impl Sync for Block {}
 
 impl Block {
-    fn new(size: usize) -> Self {
-        let layout = Layout::from_size_align(size, ALIGNMENT)
-            .unwrap_or_else(|_| panic!("a block of {size} bytes fits the address space"));
-        // SAFETY: the size is at least `ALIGNMENT`, so it is not zero.
+    /// A block of `size` bytes, none of it if `size` is 0 or the system refuses.
+    fn new(size: usize) -> Option<Self> {
+        let layout = Layout::from_size_align(size, ALIGNMENT).ok().filter(|_| size > 0)?;
+        // SAFETY: the size was just seen not to be zero.
         let base = unsafe { alloc_zeroed(layout) };
-        let base = NonNull::new(base).unwrap_or_else(|| handle_alloc_error(layout));
-        Self { base, layout }
+        Some(Self { base: NonNull::new(base)?, layout })
     }
 }
 
@@ -126,5 +133,32 @@ impl Drop for Block {
     fn drop(&mut self) {
         // SAFETY: `base` was allocated in `new` with this layout and is freed here alone.
         unsafe { dealloc(self.base.as_ptr(), self.layout) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_freed_block_serves_the_next_of_its_class() {
+        let pool = Arc::<Pool>::default();
+        let first = pool.take(1000).unwrap().base();
+        assert_eq!(pool.take(1020).unwrap().base(), first);
+        assert_eq!((pool.system_bytes(), pool.live_bytes()), (1024, 0));
+    }
+
+    #[test]
+    fn what_no_machine_has_is_none() {
+        assert!(Arc::<Pool>::default().take(usize::MAX).is_none());
+        assert!(Arc::<Pool>::default().take(usize::MAX / 2).is_none());
+    }
+
+    #[test]
+    fn classes_waste_at_most_an_eighth() {
+        for bytes in (513..1 << 20).step_by(511) {
+            let size = size_class(bytes).unwrap();
+            assert!(size >= bytes && size - bytes <= bytes / 4, "{bytes} bytes in {size}");
+        }
     }
 }

@@ -7,12 +7,12 @@
 //! [`Accounted`] wraps any device and counts its bytes by [`Label`].
 //!
 //! ```
-//! use fp8lm_device::{Launch, Shape};
+//! use fp8lm_device::{Launch, Result, Queue, Tensor};
 //!
-//! let shape = Shape::from([8, 256]);
-//! let launch = Launch::new("fill").f32(0.0).extent(shape.elements());
-//! assert_eq!(launch.kernel(), "fill");
-//! assert_eq!(launch.args().len(), 2);
+//! /// Enqueues the kernel that overwrites a tensor with one value.
+//! fn fill(queue: &Queue, y: &Tensor, value: f32) -> Result<()> {
+//!     queue.launch(Launch::new("fill").write(y).f32(value))
+//! }
 //! ```
 //!
 //! Limits: tensors have one to four dims and are contiguous and row-major; a transposition is an

@@ -28,7 +28,8 @@ impl Queue {
     /// A tensor whose elements are undefined until something writes them.
     pub fn alloc(&self, dtype: DType, shape: impl Into<Shape>, label: Label) -> Result<Tensor> {
         let shape = shape.into();
-        let memory = self.device.alloc(self.stream, shape.elements() * dtype.bytes(), label)?;
+        let bytes = shape.elements().saturating_mul(dtype.bytes());
+        let memory = self.device.alloc(self.stream, bytes, label)?;
         Ok(Tensor::new(View::new(memory, dtype, shape.elements()), shape))
     }
 

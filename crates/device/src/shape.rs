@@ -15,9 +15,9 @@ impl Shape {
         &self.dims[..self.rank]
     }
 
-    /// The number of elements.
+    /// The number of elements, at most `usize::MAX`: more than any device can hold.
     pub fn elements(&self) -> usize {
-        self.dims().iter().product()
+        self.dims().iter().copied().fold(1, usize::saturating_mul)
     }
 
     /// The extent of the last dim.
@@ -27,7 +27,7 @@ impl Shape {
 
     /// The product of every extent but the last: the rows, when read as a matrix.
     pub fn rows(&self) -> usize {
-        self.dims[..self.rank - 1].iter().product()
+        self.dims[..self.rank - 1].iter().copied().fold(1, usize::saturating_mul)
     }
 }
 
@@ -70,5 +70,10 @@ mod tests {
         assert_eq!((shape.rows(), shape.cols(), shape.elements()), (6, 5, 30));
         assert_eq!(Shape::from(7).rows(), 1);
         assert_eq!(shape.to_string(), "[2, 3, 5]");
+    }
+
+    #[test]
+    fn an_absurd_shape_has_an_absurd_number_of_elements() {
+        assert_eq!(Shape::from([1 << 40, 1 << 40]).elements(), usize::MAX);
     }
 }

@@ -21,7 +21,8 @@ impl View {
     /// # Panics
     /// If the memory is smaller than that.
     pub fn new(memory: Arc<dyn Memory>, dtype: DType, elements: usize) -> Self {
-        assert!(elements * dtype.bytes() <= memory.bytes(), "a view lies within its memory");
+        let bytes = elements.checked_mul(dtype.bytes());
+        assert!(bytes.is_some_and(|b| b <= memory.bytes()), "a view lies within its memory");
         Self { memory, dtype, offset: 0, elements }
     }
 
@@ -55,7 +56,8 @@ impl View {
     /// # Panics
     /// If they do not lie within this view.
     pub fn slice(&self, first: usize, elements: usize) -> Self {
-        assert!(first + elements <= self.elements, "a slice lies within its view");
+        let end = first.checked_add(elements);
+        assert!(end.is_some_and(|end| end <= self.elements), "a slice lies within its view");
         let offset = self.offset + first * self.dtype.bytes();
         Self { offset, elements, ..self.clone() }
     }

@@ -60,7 +60,7 @@ fn scale_follows_its_rule() {
                 let all = queue.upload(&[0.0, *amax, 0.0], 3, TEST).unwrap();
                 let head_of = scalar(&queue, head);
                 ops::scale_from_amax(&queue, &all, &head_of, fp_max, rule, &s, &inv).unwrap();
-                let want = head * scale_of(rule, *amax, fp_max);
+                let want = (head * scale_of(rule, *amax, fp_max)).min(f32::MAX);
                 let name = format!("{rule:?}, amax {amax:e} ({index}), {fp_max}");
                 let got = [only(&queue, &s), only(&queue, &inv)];
                 assert_bits(&name, &got, &[want, 1.0 / want], 2);

@@ -15,7 +15,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     },
     Kernel {
         name: "scale_from_amax",
-        doc: "From a = max over amaxes: scale[0] = RN(head[0] * scale(a, fp_max)), scale_inv[0] = RN(1 / scale[0]). \
+        doc: "From a = max over amaxes: scale[0] = RN(head[0] * scale(a, fp_max)), at most f32's maximum, scale_inv[0] = RN(1 / scale[0]). \
               scale(a, fp_max) is q = RN(fp_max / a) (rule 1, `exact`), or 2^floor(log2 q) with the exponent clamped to \
               [-126, 127] (rule 2, `pow2`), or 1 (rule 0); 1 where a is 0 or not finite; f32's maximum where q overflows.",
         contract: Exact,

@@ -53,7 +53,7 @@ fn scale_from_amax(args: &mut Args<'_>, _workers: &Workers) -> Result<()> {
     let head = args.read::<f32>(1, 1)?[0];
     let (fp_max, rule) = (args.f32(4), Rule::of(args, 5)?);
     let (scale, scale_inv) = (args.write::<f32>(2, 1)?, args.write::<f32>(3, 1)?);
-    scale[0] = canonical(head * rule.scale(amax, fp_max));
+    scale[0] = canonical((head * rule.scale(amax, fp_max)).min(f32::MAX));
     scale_inv[0] = canonical(1.0 / scale[0]);
     Ok(())
 }
