@@ -25,6 +25,7 @@ mod floats;
 mod isa;
 pub mod math;
 mod memory;
+pub mod mma;
 mod reduce;
 mod scale;
 mod scratch;
