@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (x, y) in values.iter().zip(queue.download::<f32>(&y)?) {
         println!("{x:>12.6} -> {y:>12.6}  ({:+.2} %)", 100.0 * (y / x - 1.0));
     }
-    let reading = quantizer.meter().take(&queue)?.ok_or("nothing was cast")?;
+    let reading = quantizer.meter().read(&queue)?.ok_or("nothing was cast")?;
     println!(
         "scale {}, {} of {} underflowed",
         reading.scale, reading.underflowed, reading.elements

@@ -18,8 +18,6 @@ pub struct Gradient {
     mu: Tensor,
     /// Over all casts of this step; its amax tells whether any micro-batch was not finite.
     meter: Meter,
-    /// Casts of this step, for the rate of saturation.
-    casts: u64,
     /// The sum so far, while it is kept in f32.
     sum: Option<Tensor>,
     /// Whether a micro-batch was added in this step.
@@ -42,7 +40,6 @@ impl Gradient {
             scale_inv: one()?,
             mu: one()?,
             meter: Meter::new(queue)?,
-            casts: 0,
             sum: None,
             started: false,
         })
@@ -52,9 +49,8 @@ impl Gradient {
     pub fn begin(&mut self, queue: &Queue) -> Result<()> {
         self.started = false;
         self.sum = None;
-        self.casts = 0;
         ops::fill(queue, &self.meter.amax, 0.0)?;
-        ops::fill(queue, &self.meter.counts, 0.0)
+        self.meter.reset(queue)
     }
 
     /// Adds the gradient of one micro-batch, F32 of the parameter's shape. Its memory may be
@@ -80,8 +76,11 @@ impl Gradient {
         }
     }
 
-    /// Ends the sum over micro-batches.
+    /// Ends the sum over micro-batches. Of none it is 0.
     pub fn finish(&mut self, queue: &Queue) -> Result<()> {
+        if !self.started {
+            return ops::fill(queue, &self.values, 0.0);
+        }
         match self.sum.take() {
             Some(sum) => self.cast(queue, &sum),
             None => Ok(()),
@@ -90,11 +89,10 @@ impl Gradient {
 
     /// Automatic scaling: mu follows the rate of saturation, unless the step was skipped.
     pub fn adapt(&mut self, queue: &Queue, skip: &Tensor) -> Result<()> {
-        if !self.is_scaled() || self.format.head_room != HeadRoom::Auto {
+        if self.meter.elements == 0 || self.format.head_room != HeadRoom::Auto {
             return Ok(());
         }
-        let elements = self.values.elements() as u64 * self.casts;
-        ops::auto_scale(queue, &self.meter.counts, skip, &self.mu, elements)
+        ops::auto_scale(queue, &self.meter.counts, skip, &self.mu, self.meter.elements)
     }
 
     /// The sum of squares, canonically ordered, into `y`, F32 [1].
@@ -144,8 +142,7 @@ impl Gradient {
         ops::amax(queue, gradient, &amax)?;
         let (rule, fp_max) = (self.format.format.rule, fp_max(self.values.dtype()));
         ops::scale_from_amax(queue, &amax, &self.mu, fp_max, rule, &self.scale, &self.scale_inv)?;
-        self.casts += 1;
-        self.meter.elements = self.casts * self.values.elements() as u64;
+        self.meter.elements += self.values.elements() as u64;
         self.meter.scale = Some(self.scale.clone());
         let Meter { amax, counts, .. } = &self.meter;
         ops::quantize(queue, gradient, &self.scale, &self.values, amax, counts)

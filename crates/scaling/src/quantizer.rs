@@ -88,7 +88,7 @@ impl Quantizer {
         let Some(delayed) = &mut self.delayed else { return Ok(()) };
         ops::push_amax(queue, &self.meter.amax, &delayed.history, &delayed.count)?;
         delayed.primed = true;
-        delayed.update(queue, &self.cast, &self.one)
+        delayed.renew(queue, &self.cast, &self.one)
     }
 
     /// What was measured since the counters were last reset.
@@ -105,7 +105,7 @@ impl Quantizer {
     pub fn restore(&mut self, queue: &Queue) -> Result<()> {
         let Some(delayed) = &mut self.delayed else { return Ok(()) };
         delayed.primed = queue.download::<u32>(&delayed.count)? != [0];
-        delayed.update(queue, &self.cast, &self.one)
+        delayed.renew(queue, &self.cast, &self.one)
     }
 
     fn scale(&self, queue: &Queue, x: &Tensor) -> Result<(Tensor, Tensor)> {
@@ -148,7 +148,10 @@ impl Delayed {
         })
     }
 
-    fn update(&self, queue: &Queue, cast: &Cast, one: &Tensor) -> Result<()> {
+    /// The next step's scale, in memory of its own: the last one's is still to be read.
+    fn renew(&mut self, queue: &Queue, cast: &Cast, one: &Tensor) -> Result<()> {
+        self.scale = queue.alloc(DType::F32, 1, SCALES)?;
+        self.scale_inv = queue.alloc(DType::F32, 1, SCALES)?;
         let (amaxes, max) = (&self.history, fp_max(cast.format));
         ops::scale_from_amax(queue, amaxes, one, max, cast.rule, &self.scale, &self.scale_inv)
     }
@@ -187,15 +190,14 @@ impl Meter {
         Ok(Self { amax, counts, elements: 0, scale: None })
     }
 
-    /// Reads the counters and resets them; none if nothing went through.
-    pub fn take(&mut self, queue: &Queue) -> Result<Option<Reading>> {
-        let reading = self.read(queue)?;
-        queue.write(&[0u64, 0], &self.counts)?;
+    /// Resets the counters.
+    pub fn reset(&mut self, queue: &Queue) -> Result<()> {
         self.elements = 0;
-        Ok(reading)
+        ops::fill(queue, &self.counts, 0.0)
     }
 
-    pub(crate) fn read(&self, queue: &Queue) -> Result<Option<Reading>> {
+    /// Reads the counters; none if nothing ever went through.
+    pub fn read(&self, queue: &Queue) -> Result<Option<Reading>> {
         let Some(scale) = &self.scale else { return Ok(None) };
         let scale = queue.download::<f32>(scale)?[0];
         let counts = queue.download::<u64>(&self.counts)?;

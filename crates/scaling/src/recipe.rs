@@ -212,6 +212,7 @@ impl Precision {
     }
 
     fn validate(&self) -> Result<(), RecipeError> {
+        self.validate_working()?;
         if let Gemm::Fp8(Casts { input, weight, output_gradient }) = &self.gemm {
             input.validate("gemm.input")?;
             weight.validate("gemm.weight")?;
@@ -222,6 +223,20 @@ impl Precision {
             }
         }
         self.gradient.validate()
+    }
+
+    /// Whether multiplications can take the working copy.
+    fn validate_working(&self) -> Result<(), RecipeError> {
+        let fits = match (self.working, self.gemm) {
+            (None | Some(DType::F32 | DType::BF16), _) => true,
+            (Some(dtype), Gemm::Fp8(casts)) => dtype == casts.weight.format,
+            (Some(_), Gemm::Plain) => false,
+        };
+        if fits {
+            return Ok(());
+        }
+        let got = self.working.map_or_else(String::new, |dtype| dtype.to_string());
+        Err(invalid("working", "f32, bf16, or the format that weights are cast to", got))
     }
 }
 

@@ -71,6 +71,17 @@ fn a_new_step_forgets_the_last() {
 }
 
 #[test]
+fn a_step_without_micro_batches_is_zero_and_leaves_mu_alone() {
+    let queue = queue();
+    let mut gradient = gradient(&queue, Accumulation::Native, HeadRoom::Auto);
+    step(&mut gradient, &queue, &[[448.0; N]]);
+    assert_eq!(step(&mut gradient, &queue, &[]), [0.0; N]);
+    let go = queue.upload(&[0u32], 1, Label("skip")).unwrap();
+    gradient.adapt(&queue, &go).unwrap();
+    assert_eq!(queue.download::<f32>(gradient.mu()).unwrap(), [1.0]);
+}
+
+#[test]
 fn mu_grows_until_something_saturates_and_then_halves() {
     let queue = queue();
     let mut gradient = gradient(&queue, Accumulation::Native, HeadRoom::Auto);

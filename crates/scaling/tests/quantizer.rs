@@ -81,7 +81,19 @@ fn a_pass_that_looks_leaves_no_trace() {
     scale(&mut quantizer, &queue, 448.0, Pass::Evaluate);
     quantizer.end_step(&queue).unwrap();
     assert_eq!(scale(&mut quantizer, &queue, 1.0, Pass::Evaluate), 64.0);
-    assert_eq!(quantizer.meter().take(&queue).unwrap().unwrap().elements, 4);
+    assert_eq!(quantizer.meter().read(&queue).unwrap().unwrap().elements, 4);
+}
+
+#[test]
+fn a_step_that_ended_still_tells_its_own_scale() {
+    let queue = queue();
+    let mut quantizer = Quantizer::new(&queue, cast(Scaling::Delayed(1))).unwrap();
+    for (amax, expected) in [(7.0, 64.0), (448.0, 64.0), (1.0, 1.0)] {
+        scale(&mut quantizer, &queue, amax, Pass::Train);
+        quantizer.end_step(&queue).unwrap();
+        let reading = quantizer.meter().read(&queue).unwrap().unwrap();
+        assert_eq!(reading.scale, expected);
+    }
 }
 
 #[test]
@@ -90,14 +102,15 @@ fn counters_tell_saturated_from_underflowed_and_reset() {
     let mut quantizer = Quantizer::new(&queue, cast(Scaling::Delayed(1))).unwrap();
     scale(&mut quantizer, &queue, 448.0, Pass::Train);
     quantizer.end_step(&queue).unwrap();
-    quantizer.meter().take(&queue).unwrap();
+    quantizer.meter().reset(&queue).unwrap();
     // Under a scale of 1: beyond the maximum, at it, half the smallest subnormal, just above it.
     let x = [448.1f32, 448.0, 0.000_976_562_5, 0.000_976_7];
     let x = queue.upload(&x, [2, 2], Label("x")).unwrap();
     quantizer.quantize(&queue, &x, Pass::Train).unwrap();
-    let reading = quantizer.meter().take(&queue).unwrap().unwrap();
+    let reading = quantizer.meter().read(&queue).unwrap().unwrap();
     assert_eq!((reading.saturated, reading.underflowed, reading.elements), (1, 1, 4));
-    let reading = quantizer.meter().take(&queue).unwrap().unwrap();
+    quantizer.meter().reset(&queue).unwrap();
+    let reading = quantizer.meter().read(&queue).unwrap().unwrap();
     assert_eq!((reading.saturated, reading.underflowed, reading.elements), (0, 0, 0));
 }
 

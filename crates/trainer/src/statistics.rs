@@ -27,7 +27,7 @@ impl Trainer {
     /// Resets the counters of all casts.
     pub(crate) fn reset_statistics(&mut self) -> Result<()> {
         for (_, _, quantizer) in self.gpt.quantizers() {
-            quantizer.meter().take(&self.queue)?;
+            quantizer.meter().reset(&self.queue)?;
         }
         Ok(())
     }
@@ -36,7 +36,8 @@ impl Trainer {
     pub(crate) fn statistics(&mut self) -> Result<Statistics> {
         let mut kinds = BTreeMap::<TensorKind, Gathered>::new();
         for (_, kind, quantizer) in self.gpt.quantizers() {
-            if let Some(reading) = quantizer.meter().take(&self.queue)? {
+            let reading = quantizer.meter().read(&self.queue)?;
+            if let Some(reading) = reading.filter(|reading| reading.elements > 0) {
                 kinds.entry(kind.into()).or_default().add(reading);
             }
         }
