@@ -108,4 +108,4 @@ impl Display for Escaped<'_> {
     }
 }
 
-const STYLE: &str = include_str!("style.css");
+const STYLE: &str = include_str!("report/style.css");
