@@ -20,6 +20,7 @@
 //! runs on a device, and uses all of its threads.
 
 mod args;
+mod elementwise;
 mod emulator;
 mod floats;
 mod isa;

@@ -5,6 +5,7 @@ use fp8lm_device::Result;
 use super::Twin;
 use crate::{
     args::Args,
+    elementwise,
     math::{exp, tanh},
     workers::{RowsOf, Workers, grain},
 };
@@ -16,46 +17,23 @@ pub(super) const TWINS: &[(&str, Twin)] = &[
     ("swiglu_backward", swiglu_backward),
 ];
 
-/// Elements that one thread takes at a time; small enough to stay in the first-level cache.
-const BLOCK: usize = 1024;
-
 fn gelu(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
     let n = args.elements(0);
-    let x = args.floats(0, n)?;
-    let y = RowsOf { values: args.floats_mut(1, n)?, width: 1 };
-    workers.rows(
-        n,
-        BLOCK,
-        y,
-        #[inline(always)]
-        |range, mut y| {
-            let mut block = [0.0; BLOCK];
-            let block = &mut block[..range.len()];
-            x.load(range.start, block);
-            block.iter_mut().for_each(|x| *x = gelu_of(*x));
-            y.values.store(0, block);
-        },
-    );
+    let (x, y) = (args.states(0, n)?, args.states_mut(1, n)?);
+    elementwise::map(workers, n, x, y, gelu_of);
     Ok(())
 }
 
 fn gelu_backward(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
     let n = args.elements(0);
-    let (dy, x) = (args.floats(0, n)?, args.floats(1, n)?);
-    let dx = RowsOf { values: args.floats_mut(2, n)?, width: 1 };
-    workers.rows(
+    let (dy, x, dx) = (args.states(0, n)?, args.states(1, n)?, args.states_mut(2, n)?);
+    elementwise::zip(
+        workers,
         n,
-        BLOCK,
+        (dy, x),
         dx,
         #[inline(always)]
-        |range, mut dx| {
-            let (mut gradient, mut block) = ([0.0; BLOCK], [0.0; BLOCK]);
-            let (gradient, block) = (&mut gradient[..range.len()], &mut block[..range.len()]);
-            dy.load(range.start, gradient);
-            x.load(range.start, block);
-            gradient.iter_mut().zip(&*block).for_each(|(dy, x)| *dy *= gelu_slope(*x));
-            dx.values.store(0, gradient);
-        },
+        |dy, x| dy * gelu_slope(x),
     );
     Ok(())
 }

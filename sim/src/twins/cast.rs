@@ -7,8 +7,9 @@ use half::{bf16, f16};
 use super::Twin;
 use crate::{
     args::Args,
+    elementwise,
     floats::canonical,
-    states::{BLOCK, Format, GRAIN, blocks},
+    states::Format,
     transpose::{Tiled, transpose as transpose_tiles},
     workers::Workers,
 };
@@ -46,19 +47,13 @@ fn whole(args: &Args<'_>, value: f32, bits: u32) -> Result<u64> {
 fn cast(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
     let n = args.elements(1);
     let (x, y) = (args.states(0, n)?, args.states_mut(1, n)?);
-    workers.rows(
+    elementwise::map(
+        workers,
         n,
-        GRAIN,
+        x,
         y,
         #[inline(always)]
-        |range, mut y| {
-            let mut values = [0.0; BLOCK];
-            for block in blocks(range.clone()) {
-                let values = &mut values[..block.len()];
-                x.load(block.start, values);
-                y.store(block.start - range.start, values);
-            }
-        },
+        |x| x,
     );
     Ok(())
 }
@@ -88,22 +83,14 @@ fn transpose_as<T: Element, W: Tiled>(args: &mut Args<'_>, workers: &Workers) ->
 
 fn add(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
     let n = args.elements(2);
-    let (a, b, y) = (args.floats(0, n)?, args.floats(1, n)?, args.floats_mut(2, n)?);
-    workers.rows(
+    let (a, b, y) = (args.states(0, n)?, args.states(1, n)?, args.states_mut(2, n)?);
+    elementwise::zip(
+        workers,
         n,
-        GRAIN,
+        (a, b),
         y,
         #[inline(always)]
-        |range, mut y| {
-            let (mut sum, mut term) = ([0.0; BLOCK], [0.0; BLOCK]);
-            for block in blocks(range.clone()) {
-                let (sum, term) = (&mut sum[..block.len()], &mut term[..block.len()]);
-                a.load(block.start, sum);
-                b.load(block.start, term);
-                sum.iter_mut().zip(&*term).for_each(|(sum, term)| *sum += term);
-                y.store(block.start - range.start, sum);
-            }
-        },
+        |a, b| a + b,
     );
     Ok(())
 }

@@ -9,6 +9,7 @@ use fp8lm_formats::{
 use super::Twin;
 use crate::{
     args::Args,
+    elementwise,
     floats::{Floats, canonical},
     scale::{self, Rule},
     states::{BLOCK, GRAIN, blocks},
@@ -177,20 +178,13 @@ impl Tally {
 fn dequantize(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
     let n = args.elements(2);
     let (code, scale_inv) = (args.states(0, n)?, args.read::<f32>(1, 1)?[0]);
-    workers.rows(
+    elementwise::map(
+        workers,
         n,
-        GRAIN,
-        args.floats_mut(2, n)?,
+        code,
+        args.states_mut(2, n)?,
         #[inline(always)]
-        |range, mut y| {
-            let mut values = [0.0; BLOCK];
-            for block in blocks(range.clone()) {
-                let values = &mut values[..block.len()];
-                code.load(block.start, values);
-                values.iter_mut().for_each(|value| *value *= scale_inv);
-                y.store(block.start - range.start, values);
-            }
-        },
+        |code| code * scale_inv,
     );
     Ok(())
 }

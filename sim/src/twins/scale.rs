@@ -3,33 +3,20 @@
 use fp8lm_device::Result;
 
 use super::Twin;
-use crate::{
-    args::Args,
-    floats::canonical,
-    states::{BLOCK, GRAIN, blocks},
-    workers::Workers,
-};
+use crate::{args::Args, elementwise, floats::canonical, workers::Workers};
 
 pub(super) const TWINS: &[(&str, Twin)] = &[("scale", scale), ("reciprocal", reciprocal)];
 
 fn scale(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
     let n = args.elements(2);
-    let (x, scale) = (args.floats(0, n)?, args.read::<f32>(1, 1)?[0]);
-    let y = args.states_mut(2, n)?;
-    workers.rows(
+    let (x, scale) = (args.states(0, n)?, args.read::<f32>(1, 1)?[0]);
+    elementwise::map(
+        workers,
         n,
-        GRAIN,
-        y,
+        x,
+        args.states_mut(2, n)?,
         #[inline(always)]
-        |range, mut y| {
-            let mut values = [0.0; BLOCK];
-            for block in blocks(range.clone()) {
-                let values = &mut values[..block.len()];
-                x.load(block.start, values);
-                values.iter_mut().for_each(|value| *value *= scale);
-                y.store(block.start - range.start, values);
-            }
-        },
+        |x| x * scale,
     );
     Ok(())
 }
