@@ -17,8 +17,12 @@
 //!
 //! Limits: tensors have one to four dims and are contiguous and row-major; a transposition is an
 //! operation, not a view.
+//!
+//! Features: `ndarray` adds `Queue::upload_array` and `Queue::download_array`.
 
 mod accounted;
+#[cfg(feature = "ndarray")]
+mod arrays;
 mod device;
 mod error;
 mod launch;
