@@ -1,4 +1,4 @@
-//! The table of kernels: name, parameters and numeric contract of each.
+//! The table of kernels: a [`Kernel`] has a name, [`Param`]s and a numeric [`Contract`].
 //!
 //! A [`Launch`](fp8lm_device::Launch) is positional, so this table is what gives its arguments
 //! meaning. `fp8lm-ops` builds launches, devices look them up, and [`check`] holds the one
@@ -9,6 +9,9 @@
 //! let kernel = fp8lm_kernels::find("rms_norm").expect("a kernel of the table");
 //! assert_eq!(kernel.params[0].name, "x");
 //! ```
+//!
+//! Limits: the table knows kinds, types and overlap of arguments. Shapes are checked where
+//! launches are built.
 
 mod check;
 mod families;

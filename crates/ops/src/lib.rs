@@ -4,7 +4,8 @@
 //! Every function takes a [`Queue`](fp8lm_device::Queue) first and enqueues its work there.
 //! Functions that return tensors allocate them under [`ACTIVATIONS`]; the others write into the
 //! tensors they are handed. The arithmetic of each stands in the table of kernels, under the
-//! kernel's name.
+//! kernel's name. What takes more than tensors takes small structs of data: [`Heads`], [`Layout`],
+//! [`RopeTables`], [`ScaleRule`], [`AdamW`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -17,6 +18,9 @@
 //! assert_eq!(queue.download::<f32>(&y)?, [2.0, 4.0]);
 //! # Ok::<(), fp8lm_device::Error>(())
 //! ```
+//!
+//! Limits: nothing broadcasts; products are of two matrices, not of batches; attention is causal,
+//! with as many heads for keys as for queries.
 
 mod activation;
 mod adamw;

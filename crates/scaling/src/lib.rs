@@ -25,12 +25,8 @@
 //!
 //! // 448 / 7 = 64, a power of two already.
 //! assert_eq!(queue.download::<f32>(&quantized.scale_inv)?, [1.0 / 64.0]);
-//! let code = queue.download::<E4M3>(&quantized.values)?;
-//! assert_eq!(code.map_to_f32(), [32.0, -192.0, 448.0]);
-//! # trait MapToF32 { fn map_to_f32(&self) -> Vec<f32>; }
-//! # impl MapToF32 for Vec<E4M3> {
-//! #     fn map_to_f32(&self) -> Vec<f32> { self.iter().map(|code| code.to_f32()).collect() }
-//! # }
+//! let codes = queue.download::<E4M3>(&quantized.values)?;
+//! assert_eq!(codes, [32.0, -192.0, 448.0].map(E4M3::from_f32_saturating));
 //! # Ok::<(), fp8lm_device::Error>(())
 //! ```
 //!
