@@ -1,5 +1,7 @@
 //! Arrays reach a device and come back element by element, whatever their layout.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 use std::sync::Arc;
 
 use fp8lm_device::{Element, Error, Label, Queue};

@@ -1,5 +1,7 @@
 //! The gradient of the whole model against differences of its loss.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 use std::sync::Arc;
 
 use fp8lm_device::{Label, Queue};

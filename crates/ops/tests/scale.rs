@@ -1,5 +1,7 @@
 //! Values stored under a scale that is given.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod support;
 
 use fp8lm_device::{DType, Label, Queue};

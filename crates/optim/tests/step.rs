@@ -1,5 +1,7 @@
 //! Steps over several parameters: clipping, skipping, and every recipe's states.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 use std::sync::Arc;
 
 use fp8lm_device::{DType, Label, Queue};

@@ -1,5 +1,7 @@
 //! The program, end to end: what a user types, and what comes of it.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod bad_input;
 mod generation;
 mod memory;
