@@ -40,9 +40,6 @@ enum Chore {
     },
     /// Train each recipe over several seeds, and compare its validation loss with BF16's
     Quality {
-        /// The preset to train
-        #[arg(long, default_value = "quickstart")]
-        preset: String,
         /// How many seeds
         #[arg(long, default_value_t = 3)]
         seeds: u64,
@@ -75,7 +72,7 @@ fn run(chore: Chore) -> Result<bool> {
         Chore::Train { args } => train(&args),
         Chore::Test => test::run(),
         Chore::Bench { filter } => bench(filter),
-        Chore::Quality { preset, seeds } => quality::run(&preset, seeds),
+        Chore::Quality { seeds } => quality::run(seeds),
         Chore::Tidy => tidy::run(),
         Chore::Compare { run_a, run_b } => compare::run(&run_a, &run_b),
     }

@@ -8,18 +8,18 @@ use std::{
 
 use anyhow::Result;
 use fp8lm_sim::Emulator;
-use fp8lm_trainer::{Generation, Trainer};
+use fp8lm_trainer::{Generation, Generator};
 
 use crate::cli::GenerateArgs;
 
 /// Continues a prompt on standard output, token by token.
 pub(crate) fn run(args: &GenerateArgs) -> Result<ExitCode> {
-    let mut trainer = Trainer::of_run(&args.run, Arc::new(Emulator::default()))?;
+    let mut generator = Generator::of_run(&args.run, Arc::new(Emulator::default()))?;
     let GenerateArgs { tokens, temperature, seed, .. } = *args;
     let mut out = io::stdout().lock();
     write!(out, "{}", args.prompt)?;
     let mut broken = Ok(());
-    trainer.generate(&args.prompt, Generation { tokens, temperature, seed }, &mut |bytes| {
+    generator.generate(&args.prompt, Generation { tokens, temperature, seed }, &mut |bytes| {
         broken = out.write_all(bytes).and_then(|()| out.flush());
         broken.is_ok()
     })?;

@@ -6,18 +6,19 @@ use std::{
 };
 
 use fp8lm_trainer::run::metrics::Record;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 /// Where a run stands.
 #[derive(Debug)]
 pub(crate) enum Progress {
     Silent,
     Bar(ProgressBar),
-    /// One line each so many steps.
+    /// A line at the first record beyond each so many steps.
     Lines {
         name: String,
         steps: u64,
         every: u64,
+        next: u64,
     },
 }
 
@@ -30,24 +31,26 @@ impl Progress {
         if io::stderr().is_terminal() {
             return Self::bar(name, done, steps);
         }
-        Self::Lines { name: name.to_owned(), steps, every: (steps / LINES).max(1) }
+        let every = (steps / LINES).max(1);
+        Self::Lines { name: name.to_owned(), steps, every, next: done + 1 }
     }
 
     /// Shows a record.
-    pub(crate) fn show(&self, record: &Record) {
+    pub(crate) fn show(&mut self, record: &Record) {
         match self {
             Self::Silent => {}
             Self::Bar(bar) => {
                 bar.set_position(record.step);
                 bar.set_message(figures(record));
             }
-            Self::Lines { name, steps, every } => {
-                let due = record.step.is_multiple_of(*every) || record.validation_loss.is_some();
-                if due {
+            Self::Lines { name, steps, every, next } => {
+                if record.step >= *next || record.validation_loss.is_some() {
+                    *next = record.step + *every;
+                    let (step, left) = (record.step, left(record, *steps));
+                    let line =
+                        format!("{name}  step {step}/{steps}  {}  {left} left", figures(record));
                     // A closed error stream must not stop the run.
-                    let figures = figures(record);
-                    let _ =
-                        writeln!(io::stderr(), "{name}  step {}/{steps}  {figures}", record.step);
+                    let _ = writeln!(io::stderr(), "{line}");
                 }
             }
         }
@@ -79,6 +82,13 @@ fn figures(record: &Record) -> String {
         text += &format!("  validation {loss:.4}");
     }
     text + &format!("  {:.0} tokens/s", record.timing.tokens_per_second)
+}
+
+/// The time to the last step, at the speed of this one.
+fn left(record: &Record, steps: u64) -> HumanDuration {
+    let tokens = record.tokens as f64 / record.step as f64 * (steps - record.step) as f64;
+    let seconds = tokens / record.timing.tokens_per_second;
+    HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
 /// Plain lines of a whole run, about.

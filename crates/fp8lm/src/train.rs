@@ -1,9 +1,8 @@
 //! `fp8lm train`.
 
 use std::{
-    fs,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::ExitCode,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -37,39 +36,47 @@ pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The run, and the one it is compared with. Both folders are made before the first step, so that
-/// whatever interrupts them finds both.
+/// A new run, and the one it is compared with.
 fn create(args: &TrainArgs) -> Result<Vec<Session>> {
     let mut config = Config::load(&args.preset, args.config.as_deref(), &args.sets)?;
     if !args.data.is_empty() {
-        config.data.files = args.data.clone();
+        config.data.files.clone_from(&args.data);
     }
-    let plan = Plan::new(config.clone())?;
-    let baseline = match &args.compare {
-        Some(recipe) => Some(Plan::new(config.compared_with(recipe))?),
-        None => None,
-    };
+    // The run may be resumed from another folder.
+    for file in &mut config.data.files {
+        *file = path::absolute(&*file)?;
+    }
+    if let Some(recipe) = &args.compare {
+        fp8lm_scaling::recipe(recipe)?;
+        config.run.compare = Some(recipe.clone());
+    }
+    let plan = Plan::new(config)?;
     let folder = match &args.run {
         Some(folder) => folder.clone(),
         None => new_folder(&args.preset, &plan.recipe().name)?,
     };
-    let mut sessions = vec![Session::create(&folder, device(&plan), plan)?];
-    if let Some(plan) = baseline {
-        let folder = folder.join(format!("{BASELINE}{}", plan.recipe().name));
-        sessions.push(Session::create(&folder, device(&plan), plan)?);
-    }
-    Ok(sessions)
+    with_baseline(Session::create(&folder, device(&plan), plan)?)
 }
 
-/// A run's folder again, and that of the run it is compared with.
+/// A run again, and the one it is compared with.
 fn resume(folder: &Path, sets: &[String]) -> Result<Vec<Session>> {
-    let mut folders = vec![folder.to_owned()];
-    folders.extend(baselines(folder)?);
-    let open = |folder: &PathBuf| {
-        let plan = Plan::new(Config::of_run(folder, sets)?)?;
-        Ok(Session::resume(folder, device(&plan), plan)?)
+    let plan = Plan::new(Config::of_run(folder, sets)?)?;
+    with_baseline(Session::resume(folder, device(&plan), plan)?)
+}
+
+/// The run that `session` is compared with stands in a folder inside its own. Whatever came
+/// between, it is begun if it was not, and gone on with if it was.
+fn with_baseline(session: Session) -> Result<Vec<Session>> {
+    let Some(config) = session.trainer().plan().config().baseline() else {
+        return Ok(vec![session]);
     };
-    folders.iter().map(open).collect()
+    let plan = Plan::new(config)?;
+    let folder = session.folder().path().join(format!("baseline-{}", plan.recipe().name));
+    let baseline = match folder.join("config.toml").exists() {
+        true => Session::resume(&folder, device(&plan), plan)?,
+        false => Session::create(&folder, device(&plan), plan)?,
+    };
+    Ok(vec![session, baseline])
 }
 
 fn train(session: &mut Session, stop: &Arc<AtomicBool>, quiet: bool) -> Result<Ending> {
@@ -80,10 +87,10 @@ fn train(session: &mut Session, stop: &Arc<AtomicBool>, quiet: bool) -> Result<E
         // A closed error stream must not stop the run.
         let _ = writeln!(out, "{plan}\n{}", plan.memory_table(None));
     }
-    let progress = Progress::new(quiet, &plan.recipe().name, done, steps);
+    let mut progress = Progress::new(quiet, &plan.recipe().name, done, steps);
     let ending = session.run(stop, &mut |record| progress.show(record));
     progress.end();
-    if !quiet && matches!(ending, Ok(Ending::Finished)) {
+    if !quiet {
         let usage = session.trainer().device().usage();
         let table = session.trainer().plan().memory_table(Some(&usage));
         let _ = writeln!(io::stderr(), "\n{table}");
@@ -93,7 +100,8 @@ fn train(session: &mut Session, stop: &Arc<AtomicBool>, quiet: bool) -> Result<E
 
 fn stopped(session: &Session) -> Result<ExitCode> {
     let folder = session.folder().path().display();
-    writeln!(io::stderr(), "stopped; go on with: fp8lm train --resume {folder}")?;
+    // A closed error stream must not turn a clean stop into an error.
+    let _ = writeln!(io::stderr(), "stopped; go on with: fp8lm train --resume {folder}");
     Ok(stop::interrupted())
 }
 
@@ -117,12 +125,12 @@ fn print_summary(summaries: &[Summary], report: &Path) -> Result<()> {
     rows.extend(summaries.iter().map(row));
     let mut out = io::stdout().lock();
     write!(out, "{}", table::align(&rows))?;
-    if let [run, baseline] = summaries {
-        if let (Some(loss), Some(reference)) = (run.validation_loss, baseline.validation_loss) {
-            let percent = 100.0 * (loss / reference - 1.0);
-            let (run, baseline) = (&run.recipe, &baseline.recipe);
-            writeln!(out, "validation loss of {run} over {baseline}'s: {percent:+.2} %")?;
-        }
+    if let [run, baseline] = summaries
+        && let (Some(loss), Some(reference)) = (run.validation_loss, baseline.validation_loss)
+    {
+        let percent = 100.0 * (loss / reference - 1.0);
+        let (run, baseline) = (&run.recipe, &baseline.recipe);
+        writeln!(out, "validation loss of {run} over {baseline}'s: {percent:+.2} %")?;
     }
     writeln!(out, "report: {}", report.display())?;
     Ok(())
@@ -133,10 +141,10 @@ fn row(summary: &Summary) -> [String; 8] {
     [
         summary.recipe.clone(),
         format!("{:.2}", summary.bytes_per_parameter),
-        figure(Some(summary.training_loss)),
+        figure(summary.training_loss),
         figure(summary.validation_loss),
         figure(summary.validation_loss_per_byte),
-        format!("{:.0}", summary.tokens_per_second),
+        summary.tokens_per_second.map_or("-".into(), |speed| format!("{speed:.0}")),
         format!("{:.0}", summary.seconds),
         summary.skipped.to_string(),
     ]
@@ -156,21 +164,3 @@ fn new_folder(preset: &str, recipe: &str) -> Result<PathBuf> {
     let folder = (1..).map(free).find(|folder| !folder.exists());
     folder.context("runs/ holds too many runs")
 }
-
-/// The folders of the runs that a run is compared with.
-fn baselines(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let entries =
-        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(BASELINE) {
-            found.push(entry.path());
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// What the name of a folder of comparison starts with.
-const BASELINE: &str = "baseline-";

@@ -128,6 +128,9 @@ pub struct RunConfig {
     pub checkpoint_every: u64,
     /// Checkpoints that are kept, the latest ones.
     pub keep_checkpoints: usize,
+    /// A recipe to train as well, in a folder inside the run's, for comparison.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compare: Option<String>,
     /// Threads of the emulator; 0 takes all that the machine has. Results do not depend on it.
     pub threads: usize,
 }
@@ -160,9 +163,11 @@ impl Config {
         layers.resolve()
     }
 
-    /// The same run with another recipe, as it is.
-    pub fn compared_with(&self, recipe: &str) -> Self {
-        Self { recipe: RecipeConfig::named(recipe), ..self.clone() }
+    /// The run that this one is compared with: the same with another recipe, as it is.
+    pub fn baseline(&self) -> Option<Self> {
+        let recipe = RecipeConfig::named(self.run.compare.as_deref()?);
+        let run = RunConfig { compare: None, ..self.run.clone() };
+        Some(Self { recipe, run, ..self.clone() })
     }
 
     /// All of it as TOML.

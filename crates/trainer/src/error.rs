@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use fp8lm_device::Label;
+
 use crate::{config::ConfigError, run};
 
 /// The result of setting up or making a run.
@@ -34,6 +36,28 @@ pub enum Error {
         expected: String,
         /// Its value in the checkpoint.
         found: String,
+    },
+    /// A model that the device cannot hold.
+    #[error(
+        "the parameters, gradients and moments of this model take {needed} bytes, and {device} has {available}"
+    )]
+    TooLarge {
+        /// The device.
+        device: String,
+        /// Bytes that the plan comes to.
+        needed: u64,
+        /// Bytes that the device has.
+        available: u64,
+    },
+    /// The device holds something else than was planned.
+    #[error("{label}: {planned} bytes were planned and {allocated} are allocated")]
+    Unplanned {
+        /// The row of the memory table.
+        label: Label,
+        /// Bytes of the plan.
+        planned: u64,
+        /// Bytes that are allocated.
+        allocated: u64,
     },
     /// There is nothing to load.
     #[error("{path} holds no checkpoint")]

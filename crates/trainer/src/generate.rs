@@ -2,11 +2,17 @@
 
 use std::{path::Path, sync::Arc};
 
-use fp8lm_device::{DType, Device, Label};
+use fp8lm_data::Tokenizer;
+use fp8lm_device::{DType, Device, Label, Queue};
 use fp8lm_formats::philox::philox4x32_10;
+use fp8lm_model::Gpt;
 use fp8lm_ops as ops;
 
-use crate::{Config, Error, Plan, Result, Trainer, run::checkpoint};
+use crate::{
+    Config, Error, Plan, Result,
+    run::checkpoint,
+    snapshot::{expect_identity, load, model_identity},
+};
 
 /// How text is drawn from a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,15 +25,27 @@ pub struct Generation {
     pub seed: u64,
 }
 
-impl Trainer {
-    /// The model of a run's newest checkpoint.
+/// A trained model that writes text.
+#[derive(Debug)]
+pub struct Generator {
+    queue: Queue,
+    gpt: Gpt,
+    tokenizer: Tokenizer,
+}
+
+impl Generator {
+    /// The model of a run's newest checkpoint. What it was trained on is not needed.
     pub fn of_run(folder: &Path, device: Arc<dyn Device>) -> Result<Self> {
         let plan = Plan::new(Config::of_run(folder, &[])?)?;
         let newest = checkpoint::latest(&folder.join("checkpoints"))?;
         let newest = newest.ok_or_else(|| Error::NoCheckpoint { path: folder.to_owned() })?;
-        let mut trainer = Self::new(device, plan)?;
-        trainer.restore(&newest)?;
-        Ok(trainer)
+        let checkpoint = checkpoint::load(&newest)?;
+        expect_identity(&newest, &checkpoint, model_identity(&plan))?;
+        let queue = Queue::new(device)?;
+        let mut gpt = Gpt::new(&queue, plan.model(), plan.recipe(), plan.config().run.seed)?;
+        load(&queue, &newest, &checkpoint, &gpt.state())?;
+        gpt.restore(&queue)?;
+        Ok(Self { queue, gpt, tokenizer: plan.config().data.tokenizer })
     }
 
     /// Continues `prompt`, and hands the bytes of each token to `emit` as it is drawn, until
@@ -38,18 +56,17 @@ impl Trainer {
         generation: Generation,
         emit: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<()> {
-        let tokenizer = self.corpus.tokenizer();
-        let mut tokens = tokenizer.encode(prompt)?;
+        let mut tokens = self.tokenizer.encode(prompt)?;
         if tokens.is_empty() {
             return Err(Error::EmptyPrompt);
         }
         for index in 0..generation.tokens {
             let logits = self.next_logits(&tokens)?;
             // A head padded beyond the vocabulary has rows that stand for no token.
-            let known = &logits[..tokenizer.vocabulary().min(logits.len())];
+            let known = &logits[..self.tokenizer.vocabulary().min(logits.len())];
             let token = draw(known, generation, index as u64);
             tokens.push(token);
-            if !emit(&tokenizer.decode(&[token])?) {
+            if !emit(&self.tokenizer.decode(&[token])?) {
                 break;
             }
         }
@@ -57,8 +74,7 @@ impl Trainer {
     }
 
     fn next_logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        let context = self.plan.config().model.context;
-        let seen = &tokens[tokens.len().saturating_sub(context)..];
+        let seen = &tokens[tokens.len().saturating_sub(self.gpt.config().context)..];
         let seen = self.queue.upload(seen, seen.len(), Label("batch"))?;
         let logits = self.gpt.logits(&self.queue, &seen)?;
         let logits = ops::cast(&self.queue, &logits, DType::F32)?;

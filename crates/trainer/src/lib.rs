@@ -36,7 +36,7 @@ mod trainer;
 
 pub use config::Config;
 pub use error::{Error, Result};
-pub use generate::Generation;
+pub use generate::{Generation, Generator};
 pub use plan::Plan;
 pub use session::{Ending, Session};
 pub use summary::{Summary, write_report};

@@ -83,7 +83,8 @@ impl Session {
                 return Ok(Ending::Stopped);
             }
             self.step(started, observe)?;
-            if self.is_due(self.trainer.plan().config().run.checkpoint_every) {
+            let every = self.trainer.plan().config().run.checkpoint_every;
+            if self.is_due(self.trainer.steps_done(), every) {
                 self.save()?;
                 saved = self.trainer.steps_done();
             }
@@ -103,11 +104,14 @@ impl Session {
 
     fn step(&mut self, started: Instant, observe: &mut dyn FnMut(&Record)) -> Result<()> {
         let begun = Instant::now();
-        self.trainer.reset_statistics()?;
+        if self.is_logged(self.trainer.steps_done() + 1) {
+            self.trainer.reset_statistics()?;
+        }
         let summary = self.trainer.step()?;
         let seconds = begun.elapsed().as_secs_f64();
+        self.trainer.expect_planned_memory()?;
         let validation_loss = self.evaluate()?;
-        if !self.is_due(self.trainer.plan().config().run.log_every) && validation_loss.is_none() {
+        if !self.is_logged(self.trainer.steps_done()) {
             return Ok(());
         }
         let (formats, mu) = self.trainer.statistics()?;
@@ -138,17 +142,22 @@ impl Session {
         let run = &self.trainer.plan().config().run;
         let last = self.trainer.steps_done() == run.steps;
         let batches = if last { run.evaluate_batches_at_end } else { run.evaluate_batches };
-        if !self.is_due(run.evaluate_every) {
+        if !self.is_due(self.trainer.steps_done(), run.evaluate_every) {
             return Ok(None);
         }
         let batches = if batches == 0 { self.trainer.validation_batches() } else { batches };
         self.trainer.evaluate(batches).map(Some)
     }
 
-    /// Whether this is one of every so many steps, or the last.
-    fn is_due(&self, every: u64) -> bool {
-        let done = self.trainer.steps_done();
-        done == self.trainer.plan().config().run.steps || done.is_multiple_of(every)
+    /// Whether `step` is one of every so many, or the last.
+    fn is_due(&self, step: u64, every: u64) -> bool {
+        step == self.trainer.plan().config().run.steps || step.is_multiple_of(every)
+    }
+
+    /// Whether `step` gets a record.
+    fn is_logged(&self, step: u64) -> bool {
+        let run = &self.trainer.plan().config().run;
+        self.is_due(step, run.log_every) || self.is_due(step, run.evaluate_every)
     }
 
     /// Metrics first: a checkpoint must not outlive the lines that lead up to it.

@@ -2,11 +2,12 @@
 
 use std::{borrow::Cow, path::Path};
 
-use fp8lm_device::{DType, Tensor};
+use fp8lm_device::{DType, Queue, Tensor};
 use safetensors::Dtype;
 
 use crate::{
-    Error, Result, Trainer,
+    Error, Plan, Result, Trainer,
+    config::DataConfig,
     run::checkpoint::{self, Checkpoint, Entry, Metadata, Tensors},
 };
 
@@ -24,14 +25,12 @@ impl Trainer {
         Ok((tensors, metadata))
     }
 
-    /// Takes up a checkpoint of this model, recipe, seed and corpus.
+    /// Takes up a checkpoint of this model, recipe, seed, corpus and order of data.
     pub(crate) fn restore(&mut self, path: &Path) -> Result<()> {
         let checkpoint = checkpoint::load(path)?;
-        self.expect_identity(path, &checkpoint)?;
+        expect_identity(path, &checkpoint, self.identity())?;
         let state = self.state();
-        for (name, tensor) in &state {
-            self.queue.write_bytes(&entry(path, &checkpoint, name, tensor)?.bytes, tensor)?;
-        }
+        load(&self.queue, path, &checkpoint, &state)?;
         self.gpt.restore(&self.queue)?;
         let skipped = checkpoint.metadata.get(SKIPPED).and_then(|count| count.parse().ok());
         self.set_steps(checkpoint.step, skipped.unwrap_or(0));
@@ -54,30 +53,58 @@ impl Trainer {
 
     /// What must be the same for a checkpoint to be continued.
     fn identity(&self) -> Metadata {
-        let config = self.plan.config();
-        let mut identity = Metadata::new();
-        let mut flatten = |section: &str, value: serde_json::Value| {
-            let fields = value.as_object().cloned().unwrap_or_default();
-            identity.extend(
-                fields.iter().map(|(key, value)| (format!("{section}.{key}"), value.to_string())),
-            );
-        };
-        flatten("model", serde_json::to_value(&config.model).unwrap_or_default());
-        flatten("recipe", serde_json::to_value(self.plan.recipe()).unwrap_or_default());
-        identity.insert("run.seed".into(), config.run.seed.to_string());
-        identity.insert("data.fingerprint".into(), format!("{:016x}", self.corpus.fingerprint()));
+        let DataConfig { validation, batch, micro_batches, .. } = self.plan.config().data;
+        let mut identity = model_identity(&self.plan);
+        let mut insert = |key: &str, value: String| identity.insert(key.into(), value);
+        insert("run.seed", self.plan.config().run.seed.to_string());
+        insert("data.fingerprint", format!("{:016x}", self.corpus.fingerprint()));
+        insert("data.validation", validation.to_string());
+        insert("data.batch", batch.to_string());
+        insert("data.micro_batches", micro_batches.to_string());
         identity
     }
+}
 
-    fn expect_identity(&self, path: &Path, checkpoint: &Checkpoint) -> Result<()> {
-        for (key, expected) in self.identity() {
-            let found = checkpoint.metadata.get(&key).cloned().unwrap_or("absent".into());
-            if found != expected {
-                return Err(Error::Mismatch { path: path.to_owned(), key, expected, found });
-            }
+/// What must be the same for a model to be a checkpoint's.
+pub(crate) fn model_identity(plan: &Plan) -> Metadata {
+    let mut identity = Metadata::new();
+    let mut flatten = |section: &str, value: serde_json::Value| {
+        let fields = value.as_object().cloned().unwrap_or_default();
+        let named =
+            fields.iter().map(|(key, value)| (format!("{section}.{key}"), value.to_string()));
+        identity.extend(named);
+    };
+    flatten("model", serde_json::to_value(plan.model()).unwrap_or_default());
+    flatten("recipe", serde_json::to_value(plan.recipe()).unwrap_or_default());
+    identity
+}
+
+/// An error that names the first thing in which a checkpoint is another's.
+pub(crate) fn expect_identity(
+    path: &Path,
+    checkpoint: &Checkpoint,
+    identity: Metadata,
+) -> Result<()> {
+    for (key, expected) in identity {
+        let found = checkpoint.metadata.get(&key).cloned().unwrap_or("absent".into());
+        if found != expected {
+            return Err(Error::Mismatch { path: path.to_owned(), key, expected, found });
         }
-        Ok(())
     }
+    Ok(())
+}
+
+/// Writes a checkpoint's tensors into those of `state`.
+pub(crate) fn load(
+    queue: &Queue,
+    path: &Path,
+    checkpoint: &Checkpoint,
+    state: &[(String, Tensor)],
+) -> Result<()> {
+    for (name, tensor) in state {
+        queue.write_bytes(&entry(path, checkpoint, name, tensor)?.bytes, tensor)?;
+    }
+    Ok(())
 }
 
 /// The entry of that name, if it has the tensor's type and shape.

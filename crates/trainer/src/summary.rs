@@ -16,7 +16,7 @@ pub struct Summary {
     /// The recipe's name.
     pub recipe: String,
     /// The mean training loss of the last ten records, in nats a token.
-    pub training_loss: f64,
+    pub training_loss: Option<f64>,
     /// The last validation loss, in nats a token.
     pub validation_loss: Option<f64>,
     /// The mean of the validation loss a byte of text, in nats.
@@ -24,7 +24,7 @@ pub struct Summary {
     /// Bytes a parameter of the linears.
     pub bytes_per_parameter: f64,
     /// Tokens over seconds, evaluation and checkpoints included.
-    pub tokens_per_second: f64,
+    pub tokens_per_second: Option<f64>,
     /// Seconds in all.
     pub seconds: f64,
     /// Steps that were skipped, because a gradient was not finite.
@@ -42,11 +42,11 @@ impl Session {
         let seconds = last.map_or(0.0, |record| record.timing.seconds);
         Ok(Summary {
             recipe: self.trainer().plan().recipe().name.clone(),
-            training_loss: tail.iter().map(|record| record.loss).sum::<f64>() / tail.len() as f64,
+            training_loss: last.map(|_| sum(tail) / tail.len() as f64),
             validation_loss,
             validation_loss_per_byte: validation_loss.map(|loss| loss / bytes),
             bytes_per_parameter: self.trainer().plan().bytes_per_parameter(),
-            tokens_per_second: last.map_or(0.0, |record| record.tokens as f64) / seconds,
+            tokens_per_second: last.map(|record| record.tokens as f64 / seconds),
             seconds,
             skipped: last.map_or(0, |record| record.skipped),
         })
@@ -67,6 +67,10 @@ impl Session {
     fn records(&self) -> Result<Vec<Record>> {
         Ok(metrics::read(&self.folder().metrics())?)
     }
+}
+
+fn sum(records: &[Record]) -> f64 {
+    records.iter().map(|record| record.loss).sum()
 }
 
 /// Writes the report of `sessions`, the one of most interest first; the last is the baseline, if

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use fp8lm_data::{Batch, Batches, Corpus, Sampling, Split, Validation};
-use fp8lm_device::{Accounted, DType, Device, Label, Queue, Tensor};
+use fp8lm_device::{Accounted, DType, Device, Label, Properties, Queue, Tensor};
 use fp8lm_model::{Gpt, Sequences};
 use fp8lm_ops as ops;
 use fp8lm_optim::{AdamW, StepReading};
 use fp8lm_scaling::Pass;
 
-use crate::{Plan, Result, corpus};
+use crate::{Error, Plan, Result, corpus};
 
 /// A model in training.
 #[derive(Debug)]
@@ -45,6 +45,7 @@ impl Trainer {
     pub fn new(device: Arc<dyn Device>, plan: Plan) -> Result<Self> {
         let device = Arc::new(Accounted::new(device));
         let queue = Queue::new(device.clone())?;
+        expect_room(&queue, &plan)?;
         let corpus = Arc::new(corpus::open(&plan.config().data)?);
         let (batches, validation) = data(&plan, &corpus)?;
         let config = plan.config();
@@ -111,6 +112,21 @@ impl Trainer {
         Ok(mean(&sums, (batches * self.batch.inputs.len()) as u64))
     }
 
+    /// Checks that what is allocated for parameters is what was planned, to the byte.
+    pub fn expect_planned_memory(&self) -> Result<()> {
+        let usage = self.device.usage();
+        for row in self.plan.memory() {
+            let (label, allocated) = (row.label, row.allocated(&usage));
+            match row.bytes {
+                Some(planned) if planned != allocated => {
+                    return Err(Error::Unplanned { label, planned, allocated });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The number of batches in the validation split.
     pub fn validation_batches(&self) -> usize {
         self.validation.count()
@@ -156,6 +172,13 @@ impl Trainer {
         self.queue.write(&self.batch.inputs, &self.sequences.tokens)?;
         Ok(self.queue.write(&self.batch.targets, &self.sequences.targets)?)
     }
+}
+
+/// An error, before any weight is drawn, if the device is too small for the plan.
+pub(crate) fn expect_room(queue: &Queue, plan: &Plan) -> Result<()> {
+    let needed = plan.memory().iter().filter_map(|row| row.bytes).sum();
+    let Properties { name: device, memory_bytes: available } = queue.properties().clone();
+    if needed <= available { Ok(()) } else { Err(Error::TooLarge { device, needed, available }) }
 }
 
 fn data(plan: &Plan, corpus: &Arc<Corpus>) -> Result<(Batches, Validation)> {

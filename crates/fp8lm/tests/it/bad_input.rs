@@ -23,7 +23,7 @@ fn assert_names(sentence: &str, parts: &[&str]) {
 #[test]
 fn keys_and_values_are_named() {
     let folder = tempdir().unwrap();
-    let cases: [(&str, &[&str]); 8] = [
+    let cases: [(&str, &[&str]); 9] = [
         ("model.heads=3", &["heads", "3", "64"]),
         ("model.widht=64", &["widht"]),
         ("run.steps=0", &["run.steps", "0"]),
@@ -31,11 +31,19 @@ fn keys_and_values_are_named() {
         ("recipe.name=fp9", &["fp9", "fp8lm-3"]),
         ("recipe.master=f17", &["f17"]),
         ("data.tokenizer=words", &["words", "bytes"]),
+        ("run.compare=fp9", &["run.compare", "fp9", "bf16"]),
         ("data.batch=10000000", &["data.batch", "10000000"]),
     ];
     for (set, parts) in cases {
         assert_names(&refused(folder.path(), &["--set", set]), parts);
     }
+}
+
+#[test]
+fn a_model_beyond_the_machine_is_refused_at_once() {
+    let folder = tempdir().unwrap();
+    let sentence = refused(folder.path(), &["--preset", "gpt-175b"]);
+    assert_names(&sentence, &["bytes", "emulator"]);
 }
 
 #[test]

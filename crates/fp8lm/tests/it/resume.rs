@@ -7,25 +7,30 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
 use tempfile::tempdir;
 
 use crate::program::{assert_same_run, fp8lm, metrics, succeed, train};
 
-const STEPS: &str = "run.steps=12";
+/// Enough that a run is not over before a signal reaches it.
+const STEPS: &str = "run.steps=100";
 
 #[test]
 fn kill_9_changes_no_bit() {
     let folder = tempdir().unwrap();
     let (whole, torn) = (folder.path().join("whole"), folder.path().join("torn"));
-    succeed(train(&whole).args(["--set", STEPS, "--set", "run.checkpoint_every=4", "--quiet"]));
-    let mut child = start(&torn, "run.checkpoint_every=4");
+    let checkpoints = "run.checkpoint_every=4";
+    succeed(train(&whole).args(["--set", STEPS, "--set", checkpoints, "--quiet"]));
+    let mut child = start(&torn, checkpoints);
     wait_for_step(&torn, 6);
     child.kill().unwrap();
     child.wait().unwrap();
-    let before = metrics(&torn).len();
-    assert!(before < 12, "the run was over before it could be killed");
+    let before = timings(&torn);
+    assert!(before.len() < 100, "the run was over before it could be killed");
     succeed(fp8lm().args(["train", "--quiet", "--resume"]).arg(&torn));
-    assert_same_run(&whole, &torn, 12);
+    assert_same_run(&whole, &torn, 100);
+    // What led up to the checkpoint was kept, not made again.
+    assert_eq!(timings(&torn)[..4], before[..4]);
 }
 
 #[cfg(unix)]
@@ -33,8 +38,9 @@ fn kill_9_changes_no_bit() {
 fn an_interrupt_saves_and_says_how_to_go_on() {
     let folder = tempdir().unwrap();
     let (whole, stopped) = (folder.path().join("whole"), folder.path().join("stopped"));
-    succeed(train(&whole).args(["--set", STEPS, "--set", "run.checkpoint_every=100", "--quiet"]));
-    let child = start(&stopped, "run.checkpoint_every=100");
+    let checkpoints = "run.checkpoint_every=1000";
+    succeed(train(&whole).args(["--set", STEPS, "--set", checkpoints, "--quiet"]));
+    let child = start(&stopped, checkpoints);
     wait_for_step(&stopped, 3);
     let id = child.id().to_string();
     succeed(std::process::Command::new("kill").args(["-INT", &id]));
@@ -42,8 +48,10 @@ fn an_interrupt_saves_and_says_how_to_go_on() {
     assert_eq!(output.status.code(), Some(130));
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(message.contains("fp8lm train --resume"), "{message}");
+    let before = timings(&stopped);
     succeed(fp8lm().args(["train", "--quiet", "--resume"]).arg(&stopped));
-    assert_same_run(&whole, &stopped, 12);
+    assert_same_run(&whole, &stopped, 100);
+    assert_eq!(timings(&stopped)[..before.len()], before);
 }
 
 #[test]
@@ -51,35 +59,68 @@ fn threads_change_no_bit() {
     let folder = tempdir().unwrap();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
     for (path, threads) in [(&one, "run.threads=1"), (&two, "run.threads=2")] {
-        succeed(train(path).args(["--set", STEPS, "--set", threads, "--quiet"]));
+        succeed(train(path).args(["--set", "run.steps=12", "--set", threads, "--quiet"]));
     }
     assert_same_run(&one, &two, 12);
 }
 
 #[test]
-fn every_recipe_trains_and_resumes() {
-    for recipe in ["fp32", "bf16", "te", "fp8lm-1", "fp8lm-2", "fp8lm-3"] {
+fn every_recipe_and_shape_resumes() {
+    let cases: [&[&str]; 9] = [
+        &["recipe.name=fp32"],
+        &["recipe.name=bf16"],
+        &["recipe.name=te"],
+        &["recipe.name=fp8lm-1", "model.norm=layer", "model.activation=gelu"],
+        &["recipe.name=fp8lm-2", "model.tied_head=true"],
+        &["recipe.name=fp8lm-3", "run.log_every=2", "run.evaluate_every=5"],
+        &["recipe.name=fp8lm-3", "recipe.grad_accumulation=f32", "recipe.head_room=post"],
+        &["recipe.name=fp8lm-3", "recipe.overrides=[{ blocks = [0, 0], recipe = 'bf16' }]"],
+        &["recipe.name=fp8lm-3", "recipe.master=bf16", "recipe.second_moment=e5m2:pow2"],
+    ];
+    for sets in cases {
         let folder = tempdir().unwrap();
         let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
-        let name = format!("recipe.name={recipe}");
-        let common = ["--quiet", "--set", &name, "--set", "data.micro_batches=2"];
-        succeed(train(&whole).args(common).args(["--set", "run.steps=6"]));
-        succeed(train(&parts).args(common).args([
-            "--set",
-            "run.steps=6",
-            "--set",
-            "run.checkpoint_every=3",
-        ]));
+        let run = |path: &Path, every: &str| {
+            let mut command = train(path);
+            let common = ["data.micro_batches=2", "run.steps=6", every];
+            command.args(common.iter().chain(sets).flat_map(|set| ["--set", set]));
+            succeed(command.arg("--quiet"));
+        };
+        run(&whole, "run.checkpoint_every=6");
+        run(&parts, "run.checkpoint_every=3");
         std::fs::remove_file(parts.join("checkpoints/step-000006.safetensors")).unwrap();
         succeed(fp8lm().args(["train", "--quiet", "--resume"]).arg(&parts));
         assert_same_run(&whole, &parts, 6);
     }
 }
 
+#[test]
+fn a_comparison_is_resumed_with_its_run() {
+    let folder = tempdir().unwrap();
+    let run = folder.path().join("run");
+    let args = ["--set", "run.steps=3", "--compare", "bf16", "--quiet"];
+    succeed(train(&run).args(args));
+    let baseline = run.join("baseline-bf16");
+    let before = metrics(&baseline);
+    std::fs::remove_dir_all(&baseline).unwrap();
+    let output = succeed(fp8lm().args(["train", "--resume"]).arg(&run));
+    assert_eq!(metrics(&baseline), before);
+    let summary = String::from_utf8(output.stdout).unwrap();
+    assert!(summary.contains("fp8lm-3 over bf16"), "{summary}");
+}
+
 fn start(folder: &Path, checkpoints: &str) -> Child {
     let mut command = train(folder);
     command.args(["--set", STEPS, "--set", checkpoints]);
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// What the machine took for each record: never the same twice.
+fn timings(folder: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
+    let whole = text.lines().filter(|line| line.ends_with('}'));
+    let records = whole.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    records.map(|record| record["timing"].clone()).collect()
 }
 
 /// Waits until a run has written so many records.

@@ -155,6 +155,7 @@ const RUN: Keys = &[
     ("evaluate_batches", Whole(0..=1 << 32)),
     ("evaluate_batches_at_end", Whole(0..=1 << 32)),
     ("checkpoint_every", Whole(1..=MAX_STEPS)),
+    ("compare", Word(NAMES)),
     ("keep_checkpoints", Whole(1..=1 << 20)),
     ("threads", Whole(0..=1 << 12)),
 ];

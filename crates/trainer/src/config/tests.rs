@@ -279,7 +279,7 @@ fn a_configuration_that_was_not_loaded_is_checked_too() {
     assert_eq!(message.lines().count(), 1);
 }
 
-const KEYS: [&str; 42] = [
+const KEYS: [&str; 43] = [
     "data.batch",
     "data.files",
     "data.micro_batches",
@@ -314,6 +314,7 @@ const KEYS: [&str; 42] = [
     "recipe.overrides.recipe",
     "recipe.second_moment",
     "run.checkpoint_every",
+    "run.compare",
     "run.evaluate_batches",
     "run.evaluate_batches_at_end",
     "run.evaluate_every",

@@ -27,7 +27,7 @@ impl PlannedRow {
 
     /// The report's row, beside what is allocated. Only linears count in its bytes a parameter.
     pub fn report(&self, usage: &BTreeMap<Label, Usage>) -> MemoryRow {
-        let bytes = allocated(usage, self.label);
+        let bytes = self.allocated(usage);
         MemoryRow {
             kind: self.label.to_string(),
             bytes,
@@ -36,15 +36,15 @@ impl PlannedRow {
         }
     }
 
+    /// The bytes that are allocated under its label.
+    pub fn allocated(&self, usage: &BTreeMap<Label, Usage>) -> u64 {
+        usage.get(&self.label).map_or(0, |usage| usage.bytes as u64)
+    }
+
     /// Whether it is of the linears, which the recipe manages in FP8.
     pub(super) fn is_linear(&self) -> bool {
         LINEAR.all().contains(&self.label)
     }
-}
-
-/// The bytes that are allocated under a label.
-pub(super) fn allocated(usage: &BTreeMap<Label, Usage>, label: Label) -> u64 {
-    usage.get(&label).map_or(0, |usage| usage.bytes as u64)
 }
 
 /// The rows of a model under a recipe, in the order of the table.

@@ -6,7 +6,7 @@ use fp8lm_device::{Label, Usage};
 use fp8lm_scaling::{LINEAR, Labels, REST};
 
 use super::figures::{bytes, grouped, trimmed};
-use super::memory::{PlannedRow, allocated};
+use super::memory::PlannedRow;
 
 /// The rows, a sum under each group and one of all.
 pub(super) fn render(rows: &[PlannedRow], measured: Measured<'_>) -> String {
@@ -56,7 +56,7 @@ impl Line {
             name: row.label.to_string(),
             parameters: row.parameters,
             planned: row.bytes,
-            measured: measured.map(|usage| allocated(usage, row.label)),
+            measured: measured.map(|usage| row.allocated(usage)),
         }
     }
 

@@ -140,10 +140,22 @@ impl MetricsWriter {
         Ok(Self { path: path.to_owned(), file: file.at("create", path)? })
     }
 
-    /// Goes on after `step`: later records are cut off, and so is a torn last line.
+    /// Goes on after `step`: later records are cut off, and so is whatever else follows, such as
+    /// a torn line. What leads up to `step` was synced with its checkpoint and must be whole.
     pub fn resume(path: &Path, step: u64) -> Result<Self> {
         let file = OpenOptions::new().append(true).create(true).open(path).at("open", path)?;
-        let kept = walk(path, |record| record.step <= step)?;
+        let (mut last, mut kept) = (0, 0);
+        let walked = walk(path, |record, end| {
+            let accepted = record.step <= step;
+            if accepted {
+                (last, kept) = (record.step, end);
+            }
+            accepted
+        });
+        match walked {
+            Err(Error::MetricsLine { .. }) if last == step => {}
+            walked => walked?,
+        }
         file.set_len(kept).at("truncate", path)?;
         Ok(Self { path: path.to_owned(), file })
     }
@@ -167,17 +179,17 @@ impl MetricsWriter {
 /// All records of a metrics file; a torn last line, as of a run that goes on, is left out.
 pub fn read(path: &Path) -> Result<Vec<Record>> {
     let mut records = Vec::new();
-    walk(path, |record| {
+    walk(path, |record, _| {
         records.push(record);
         true
     })?;
     Ok(records)
 }
 
-/// Reads whole lines until `accept` refuses one, and tells how many bytes the accepted ones take.
-fn walk(path: &Path, mut accept: impl FnMut(Record) -> bool) -> Result<u64> {
+/// Reads whole lines, and where each ends, until `accept` refuses one.
+fn walk(path: &Path, mut accept: impl FnMut(Record, u64) -> bool) -> Result<()> {
     let mut reader = BufReader::new(File::open(path).at("open", path)?);
-    let (mut accepted, mut line) = (0, Vec::new());
+    let (mut end, mut line) = (0, Vec::new());
     for number in 1.. {
         line.clear();
         reader.read_until(b'\n', &mut line).at("read", path)?;
@@ -189,12 +201,12 @@ fn walk(path: &Path, mut accept: impl FnMut(Record) -> bool) -> Result<u64> {
             line: number,
             source,
         })?;
-        if !accept(record) {
+        end += line.len() as u64;
+        if !accept(record, end) {
             break;
         }
-        accepted += line.len() as u64;
     }
-    Ok(accepted)
+    Ok(())
 }
 
 /// Any f64 in JSON: a number if it is finite, else its name as a string.
