@@ -58,7 +58,7 @@ impl Gpt {
         Builder::new(queue, config, recipe, seed).gpt()
     }
 
-    /// The loss of each token, F32 [tokens], and what the backward pass needs: the gradient is
+    /// The loss of each token, F32 `[tokens]`, and what the backward pass needs: the gradient is
     /// that of the sum of losses times `gradient_scale`.
     pub fn forward(
         &mut self,

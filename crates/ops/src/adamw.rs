@@ -9,7 +9,7 @@ use crate::{ScaleRule, expect};
 pub struct State<'a> {
     /// The values times the scale, in F32, BF16, F16, E4M3 or E5M2.
     pub values: &'a Tensor,
-    /// The scale, F32 [1].
+    /// The scale, F32 `[1]`.
     pub scale: &'a Tensor,
     /// How each step chooses the scale anew. [`ScaleRule::None`] keeps it at 1; F32 and BF16 take
     /// no other rule.
@@ -21,13 +21,13 @@ pub struct State<'a> {
 pub struct AdamW<'a> {
     /// The gradient, in any format of a state.
     pub grad: &'a Tensor,
-    /// What its elements are multiplied by, F32 [1].
+    /// What its elements are multiplied by, F32 `[1]`.
     pub grad_scale_inv: &'a Tensor,
-    /// What they are then multiplied by to clip the global norm, F32 [1].
+    /// What they are then multiplied by to clip the global norm, F32 `[1]`.
     pub clip: &'a Tensor,
-    /// The corrections of bias by [`adamw_advance`], F32 [2].
+    /// The corrections of bias by [`adamw_advance`], F32 `[2]`.
     pub corrections: &'a Tensor,
-    /// Whether to leave everything as it is, U32 [1].
+    /// Whether to leave everything as it is, U32 `[1]`.
     pub skip: &'a Tensor,
     /// The master weights.
     pub master: State<'a>,
@@ -74,10 +74,10 @@ pub fn adamw(queue: &Queue, step: &AdamW<'_>) -> Result<()> {
     queue.launch(launch(step))
 }
 
-/// The corrections [2] of the moments' bias, 1 - beta^t, from powers [2] of the betas, which one
-/// more step multiplies: kernel `adamw_advance`.
+/// The corrections `[2]` of the moments' bias, 1 - beta^t, from powers `[2]` of the betas, which
+/// one more step multiplies: kernel `adamw_advance`.
 ///
-/// powers are F64 and start at 1, corrections F32. Where skip [1] (U32) is set, powers stay.
+/// powers are F64 and start at 1, corrections F32. Where skip `[1]` (U32) is set, powers stay.
 pub fn adamw_advance(
     queue: &Queue,
     skip: &Tensor,

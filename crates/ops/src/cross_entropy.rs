@@ -4,8 +4,8 @@ use fp8lm_device::{DType, Launch, Queue, Result, Tensor};
 
 use crate::{ACTIVATIONS, expect};
 
-/// The loss of every row, f32 [rows], and `gradient_scale` times its gradient, in the type of
-/// `logits` [rows, cols], for one target a row, u32 [rows]: kernel `cross_entropy`.
+/// The loss of every row, f32 `[rows]`, and `gradient_scale` times its gradient, in the type of
+/// `logits` [rows, cols], for one target a row, u32 `[rows]`: kernel `cross_entropy`.
 ///
 /// Arithmetic is f32, one rounding a step, the sum canonical; the gradient is rounded to its type
 /// once. A target outside the vocabulary gives a loss of NaN and a gradient of NaN; another shape

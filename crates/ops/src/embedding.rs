@@ -4,7 +4,7 @@ use fp8lm_device::{DType, Launch, Queue, Result, Tensor};
 
 use crate::{ACTIVATIONS, expect};
 
-/// The row of `table` [vocabulary, cols] of every token, u32 [count]: [count, cols] in the
+/// The row of `table` [vocabulary, cols] of every token, u32 `[count]`: [count, cols] in the
 /// table's type. Kernel `embedding`.
 ///
 /// Exact. A token outside the vocabulary gives a row of NaN; another shape is an error.

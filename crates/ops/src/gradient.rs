@@ -10,7 +10,7 @@ pub fn accumulate(queue: &Queue, x: &Tensor, y: &Tensor) -> Result<()> {
     queue.launch(Launch::new("accumulate").read(x).update(y))
 }
 
-/// y += code * scale_inv [1], product and sum rounded to f32: kernel `accumulate_dequantized`.
+/// y += code * scale_inv `[1]`, product and sum rounded to f32: kernel `accumulate_dequantized`.
 ///
 /// code is E4M3 or E5M2, y F32 of its shape.
 pub fn accumulate_dequantized(
@@ -25,12 +25,12 @@ pub fn accumulate_dequantized(
     queue.launch(Launch::new(operation).read(code).read(scale_inv).update(y))
 }
 
-/// Adapts the head-room mu [1] (F32) of a gradient's scale: kernel `auto_scale`, the automatic
+/// Adapts the head-room mu `[1]` (F32) of a gradient's scale: kernel `auto_scale`, the automatic
 /// scaling of FP8-LM, section 2.1.
 ///
-/// mu halves where more than 1e-5 of `elements` overflowed by counts [2] (U64, as
+/// mu halves where more than 1e-5 of `elements` overflowed by counts `[2]` (U64, as
 /// [`quantize`](crate::quantize) counts), else it grows by a factor of 2^(1/1000). Nothing
-/// changes where skip [1] (U32) is set.
+/// changes where skip `[1]` (U32) is set.
 pub fn auto_scale(
     queue: &Queue,
     counts: &Tensor,

@@ -8,7 +8,7 @@ use fp8lm_device::{DType, Launch, Queue, Result, Tensor};
 
 use crate::{ACTIVATIONS, expect};
 
-/// y = x * rstd * gain in x's type, and rstd = 1 / sqrt(mean(x^2) + eps), f32 [rows]: kernel
+/// y = x * rstd * gain in x's type, and rstd = 1 / sqrt(mean(x^2) + eps), f32 `[rows]`: kernel
 /// `rms_norm`.
 pub fn rms_norm(queue: &Queue, x: &Tensor, gain: &Tensor, eps: f32) -> Result<(Tensor, Tensor)> {
     expect::elements("rms_norm", "gain", gain, x.cols())?;
@@ -18,7 +18,7 @@ pub fn rms_norm(queue: &Queue, x: &Tensor, gain: &Tensor, eps: f32) -> Result<(T
     Ok((y, rstd))
 }
 
-/// The gradients (dx in x's type, dgain f32 [cols]) of [`rms_norm`], from the one of its y and
+/// The gradients (dx in x's type, dgain f32 `[cols]`) of [`rms_norm`], from the one of its y and
 /// from its rstd: kernel `rms_norm_backward`.
 pub fn rms_norm_backward(
     queue: &Queue,
@@ -38,7 +38,7 @@ pub fn rms_norm_backward(
 }
 
 /// y = (x - mean) * rstd * gain + shift in x's type, and of every row the mean and
-/// rstd = 1 / sqrt(mean((x - mean)^2) + eps), f32 [rows]: kernel `layer_norm`.
+/// rstd = 1 / sqrt(mean((x - mean)^2) + eps), f32 `[rows]`: kernel `layer_norm`.
 pub fn layer_norm(
     queue: &Queue,
     x: &Tensor,
@@ -56,7 +56,7 @@ pub fn layer_norm(
     Ok((y, mean, rstd))
 }
 
-/// The gradients (dx in x's type, dgain and dshift f32 [cols]) of [`layer_norm`], from the one of
+/// The gradients (dx in x's type, dgain and dshift f32 `[cols]`) of [`layer_norm`], from the one of
 /// its y and from its mean and rstd: kernel `layer_norm_backward`.
 pub fn layer_norm_backward(
     queue: &Queue,

@@ -28,7 +28,7 @@ impl ScaleRule {
     }
 }
 
-/// amax [1] = the largest magnitude of x, NaN counting as infinite: kernel `amax`.
+/// amax `[1]` = the largest magnitude of x, NaN counting as infinite: kernel `amax`.
 ///
 /// x is F32 or BF16, amax F32. Exact.
 pub fn amax(queue: &Queue, x: &Tensor, amax: &Tensor) -> Result<()> {
@@ -36,8 +36,8 @@ pub fn amax(queue: &Queue, x: &Tensor, amax: &Tensor) -> Result<()> {
     queue.launch(Launch::new("amax").read(x).write(amax))
 }
 
-/// scale [1] = head [1] times the scale that brings the largest of `amaxes` to `fp_max`, and
-/// scale_inv [1] = 1 / scale: kernel `scale_from_amax`.
+/// scale `[1]` = head `[1]` times the scale that brings the largest of `amaxes` to `fp_max`, and
+/// scale_inv `[1]` = 1 / scale: kernel `scale_from_amax`.
 ///
 /// All tensors are F32. Where that amax is 0 or not finite, the scale is head.
 pub fn scale_from_amax(
@@ -57,7 +57,7 @@ pub fn scale_from_amax(
     queue.launch(launch.f32(fp_max).u32(rule.code()))
 }
 
-/// Moves amax [1] into the ring `history` [window] at place count [1], and counts it: kernel
+/// Moves amax `[1]` into the ring `history [window]` at place count `[1]`, and counts it: kernel
 /// `push_amax`.
 ///
 /// amax and history are F32, count is U32. An amax that is not finite is remembered as 0; amax
@@ -71,10 +71,10 @@ pub fn push_amax(queue: &Queue, amax: &Tensor, history: &Tensor, count: &Tensor)
     queue.launch(Launch::new("push_amax").update(amax).update(history).update(count))
 }
 
-/// code = x * scale [1], rounded to nearest-even and saturated: kernel `quantize`.
+/// code = x * scale `[1]`, rounded to nearest-even and saturated: kernel `quantize`.
 ///
-/// x is F32 or BF16, code E4M3 or E5M2 of x's shape. amax [1] grows to the largest magnitude of
-/// x; counts [2] (U64) grow by the elements that saturated and by those that became 0.
+/// x is F32 or BF16, code E4M3 or E5M2 of x's shape. amax `[1]` grows to the largest magnitude of
+/// x; counts `[2]` (U64) grow by the elements that saturated and by those that became 0.
 pub fn quantize(
     queue: &Queue,
     x: &Tensor,
@@ -107,7 +107,7 @@ pub fn quantize_transpose(
     queue.launch(launch.update(amax).update(counts).extent(rows).extent(cols))
 }
 
-/// y = code * scale_inv [1], rounded once in f32 and once to y's type: kernel `dequantize`.
+/// y = code * scale_inv `[1]`, rounded once in f32 and once to y's type: kernel `dequantize`.
 ///
 /// code is F32, BF16, F16, E4M3 or E5M2; y is F32 or BF16, of the same shape.
 pub fn dequantize(queue: &Queue, code: &Tensor, scale_inv: &Tensor, y: &Tensor) -> Result<()> {

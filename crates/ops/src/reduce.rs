@@ -4,13 +4,13 @@ use fp8lm_device::{Launch, Queue, Result, Tensor};
 
 use crate::expect;
 
-/// y [1] = the canonical sum of x: kernel `sum`. Both are F32.
+/// y `[1]` = the canonical sum of x: kernel `sum`. Both are F32.
 pub fn sum(queue: &Queue, x: &Tensor, y: &Tensor) -> Result<()> {
     expect::elements("sum", "y", y, 1)?;
     queue.launch(Launch::new("sum").read(x).write(y))
 }
 
-/// y [1] = the canonical sum of the squares of x: kernel `sum_squares`.
+/// y `[1]` = the canonical sum of the squares of x: kernel `sum_squares`.
 ///
 /// x is F32 or BF16, y F32; each square is rounded to f32.
 pub fn sum_squares(queue: &Queue, x: &Tensor, y: &Tensor) -> Result<()> {
@@ -18,7 +18,7 @@ pub fn sum_squares(queue: &Queue, x: &Tensor, y: &Tensor) -> Result<()> {
     queue.launch(Launch::new("sum_squares").read(x).write(y))
 }
 
-/// y [1] = the canonical sum of the squares of code * scale_inv [1]: kernel
+/// y `[1]` = the canonical sum of the squares of code * scale_inv `[1]`: kernel
 /// `sum_squares_dequantized`.
 ///
 /// code is E4M3 or E5M2, the others F32; each product and each square is rounded to f32.
@@ -36,8 +36,8 @@ pub fn sum_squares_dequantized(
 
 /// The global norm of gradients, and what an optimizer does about it: kernel `clip`.
 ///
-/// norm [1] = the root of the canonical sum of `sums`; skip [1] (U32) = 1 where it or one of
-/// `amaxes` is not finite, else 0; factor [1] = max_norm / norm where that is below 1 and nothing
+/// norm `[1]` = the root of the canonical sum of `sums`; skip `[1]` (U32) = 1 where it or one of
+/// `amaxes` is not finite, else 0; factor `[1]` = max_norm / norm where that is below 1 and nothing
 /// is skipped, else 1. All but skip are F32.
 pub fn clip(
     queue: &Queue,

@@ -5,7 +5,7 @@ use fp8lm_device::{Launch, Queue, Result, Tensor};
 use crate::expect;
 
 /// y = RN(x * scale), rounded to y's type, FP8 saturating: kernel `scale`. `x` is F32 or BF16,
-/// `scale` F32 [1], `y` of x's shape and of any type that a state may have.
+/// `scale` F32 `[1]`, `y` of x's shape and of any type that a state may have.
 pub fn scale_into(queue: &Queue, x: &Tensor, scale: &Tensor, y: &Tensor) -> Result<()> {
     expect::shape("scale_into", "y", y, x.shape())?;
     expect::elements("scale_into", "scale", scale, 1)?;

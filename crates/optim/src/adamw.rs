@@ -92,7 +92,7 @@ impl AdamW {
         &self.moments
     }
 
-    /// beta1 and beta2 to the power of the steps taken, F64 [2].
+    /// beta1 and beta2 to the power of the steps taken, F64 `[2]`.
     pub fn powers(&self) -> &Tensor {
         &self.powers
     }

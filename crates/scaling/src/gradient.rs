@@ -95,7 +95,7 @@ impl Gradient {
         ops::auto_scale(queue, &self.meter.counts, skip, &self.mu, self.meter.elements)
     }
 
-    /// The sum of squares, canonically ordered, into `y`, F32 [1].
+    /// The sum of squares, canonically ordered, into `y`, F32 `[1]`.
     pub fn sum_squares(&self, queue: &Queue, y: &Tensor) -> Result<()> {
         if self.is_scaled() {
             return ops::sum_squares_dequantized(queue, &self.values, &self.scale_inv, y);
@@ -108,17 +108,17 @@ impl Gradient {
         &self.values
     }
 
-    /// What multiplies after decoding, F32 [1].
+    /// What multiplies after decoding, F32 `[1]`.
     pub fn scale_inv(&self) -> &Tensor {
         &self.scale_inv
     }
 
-    /// The head-room in the scale, F32 [1]; 1 unless it is automatic.
+    /// The head-room in the scale, F32 `[1]`; 1 unless it is automatic.
     pub fn mu(&self) -> &Tensor {
         &self.mu
     }
 
-    /// The largest amax of this step's casts, F32 [1]: not finite if any micro-batch was not.
+    /// The largest amax of this step's casts, F32 `[1]`: not finite if any micro-batch was not.
     /// It stays 0 for a gradient in f32, whose sum of squares tells the same.
     pub fn amax(&self) -> &Tensor {
         &self.meter.amax

@@ -19,7 +19,7 @@ pub enum Pass {
 pub struct Scaled {
     /// The values, times the scale.
     pub values: Tensor,
-    /// What multiplies after decoding, F32 [1].
+    /// What multiplies after decoding, F32 `[1]`.
     pub scale_inv: Tensor,
 }
 

@@ -10,7 +10,7 @@ use crate::{Format, SCALES};
 pub struct Stored {
     /// The values, times the scale.
     pub values: Tensor,
-    /// The scale, F32 [1]; 1 for formats without one.
+    /// The scale, F32 `[1]`; 1 for formats without one.
     pub scale: Tensor,
     format: Format,
 }
