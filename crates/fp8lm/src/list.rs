@@ -7,9 +7,12 @@ use std::{
 
 use anyhow::Result;
 use fp8lm_scaling::{NAMES, recipe};
-use fp8lm_trainer::config::{preset, preset_names};
+use fp8lm_trainer::{
+    config::{preset, preset_names},
+    text::align,
+};
 
-use crate::{cli::ListArgs, table};
+use crate::cli::ListArgs;
 
 /// `fp8lm recipes`.
 pub(crate) fn recipes(args: &ListArgs) -> Result<ExitCode> {
@@ -44,7 +47,7 @@ fn recipe_table() -> Result<String> {
             linears.bytes_per_parameter().to_string(),
         ]);
     }
-    Ok(table::align(&rows))
+    Ok(align(&rows))
 }
 
 fn print(text: &str) -> Result<ExitCode> {

@@ -12,7 +12,6 @@ mod generate;
 mod list;
 mod progress;
 mod stop;
-mod table;
 mod train;
 
 use cli::{Cli, Command};

@@ -10,9 +10,9 @@ use std::{
 use anyhow::{Context, Result};
 use fp8lm_device::Device;
 use fp8lm_sim::{Emulator, Options};
-use fp8lm_trainer::{Config, Ending, Plan, Session, Summary, write_report};
+use fp8lm_trainer::{Config, Ending, Plan, Session, Summary, text::align, write_report};
 
-use crate::{cli::TrainArgs, progress::Progress, stop, table};
+use crate::{cli::TrainArgs, progress::Progress, stop};
 
 /// Trains, and prints the summary.
 pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
@@ -124,7 +124,7 @@ fn print_summary(summaries: &[Summary], report: &Path) -> Result<()> {
     let mut rows = vec![heading.map(String::from)];
     rows.extend(summaries.iter().map(row));
     let mut out = io::stdout().lock();
-    write!(out, "{}", table::align(&rows))?;
+    write!(out, "{}", align(&rows))?;
     if let [run, baseline] = summaries
         && let (Some(loss), Some(reference)) = (run.validation_loss, baseline.validation_loss)
     {

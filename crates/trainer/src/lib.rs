@@ -32,6 +32,7 @@ mod session;
 mod snapshot;
 mod statistics;
 mod summary;
+pub mod text;
 mod trainer;
 
 pub use config::Config;

@@ -8,15 +8,15 @@ use fp8lm_model::ModelConfig;
 use fp8lm_optim::{Options, Schedule};
 use fp8lm_scaling::{Precision, Recipe};
 
-use crate::config::{Config, ConfigError, OptimizerConfig};
+use crate::{
+    config::{Config, ConfigError, OptimizerConfig},
+    text::{grouped, trimmed},
+};
 
-mod figures;
 mod memory;
 mod table;
 
 pub use memory::PlannedRow;
-
-use figures::{grouped, trimmed};
 
 /// A checked run. Nothing in it changes any more.
 #[derive(Clone, Debug, PartialEq)]

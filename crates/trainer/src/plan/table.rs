@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use fp8lm_device::{Label, Usage};
 use fp8lm_scaling::{LINEAR, Labels, REST};
 
-use super::figures::{bytes, grouped, trimmed};
 use super::memory::PlannedRow;
+use crate::text::{align, bytes, grouped, trimmed};
 
 /// The rows, a sum under each group and one of all.
 pub(super) fn render(rows: &[PlannedRow], measured: Measured<'_>) -> String {
@@ -22,7 +22,9 @@ pub(super) fn render(rows: &[PlannedRow], measured: Measured<'_>) -> String {
         lines.extend(kinds.iter().chain([total]).map(Line::cells));
     }
     lines.extend(others.iter().chain([&all]).map(Line::cells));
-    align(&lines, if measured.is_some() { 4 } else { 3 })
+    let columns = if measured.is_some() { 4 } else { 3 };
+    let shown: Vec<_> = lines.iter().map(|cells| &cells[..columns]).collect();
+    align(&shown)
 }
 
 type Cells = [String; 4];
@@ -102,21 +104,6 @@ fn against(measured: u64, planned: Option<u64>) -> String {
         0 => bytes(measured),
         off => format!("{} ({sign}{})", bytes(measured), grouped(off)),
     }
-}
-
-fn align(lines: &[Cells], columns: usize) -> String {
-    let width = |column: usize| lines.iter().map(|cells| cells[column].chars().count()).max();
-    let widths: [_; 4] = std::array::from_fn(|column| width(column).unwrap_or(0));
-    let mut text = String::new();
-    for cells in lines {
-        let mut line = format!("{:<1$}", cells[0], widths[0]);
-        for column in 1..columns {
-            line += &format!("  {:>1$}", cells[column], widths[column]);
-        }
-        text += &line;
-        text.push('\n');
-    }
-    text
 }
 
 const HEAD: [&str; 4] = ["memory", "bytes a parameter", "planned bytes", "allocated bytes"];

@@ -1,7 +1,10 @@
 //! The report's tables: what the runs came to, and what memory they took.
 
 use super::{Escaped, MemoryRow, Report, Series};
-use crate::run::metrics::Record;
+use crate::{
+    run::metrics::Record,
+    text::{grouped, trimmed},
+};
 
 /// A row a run: where it ended, and what it cost.
 pub(super) fn summary(report: &Report) -> String {
@@ -113,21 +116,6 @@ fn row(tag: &str, cells: &[impl AsRef<str>]) -> String {
     format!("<tr>{}</tr>\n", cells.collect::<String>())
 }
 
-/// Digits in groups of three.
-fn grouped(value: u64) -> String {
-    let digits = value.to_string();
-    let (head, tail) = digits.split_at(digits.len() % 3);
-    let groups = tail.as_bytes().chunks(3).map(String::from_utf8_lossy);
-    let groups: Vec<_> = [head.into()].into_iter().chain(groups).collect();
-    groups.join(",").trim_start_matches(',').to_owned()
-}
-
-/// Three decimals, or fewer if they say as much.
-fn trimmed(value: f64) -> String {
-    let text = format!("{value:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
 fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     let (hours, minutes, rest) = (whole / 3600, whole / 60 % 60, whole % 60);
@@ -161,10 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_readable() {
-        let grouped: Vec<_> = [0, 12, 999, 1000, 614_400, 1_234_567].map(grouped).into();
-        assert_eq!(grouped, ["0", "12", "999", "1,000", "614,400", "1,234,567"]);
-        assert_eq!([6.0, 6.25, 16.0004, 100.0].map(trimmed), ["6", "6.25", "16", "100"]);
+    fn durations_are_readable() {
         assert_eq!([4.25, 192.4, 7322.0].map(duration), ["4.2 s", "3 min 12 s", "2 h 2 min"]);
     }
 }

@@ -1,7 +1,7 @@
-//! Figures as people read them.
+//! Figures and tables as people read them.
 
 /// Digits in groups of three.
-pub(super) fn grouped(value: u64) -> String {
+pub fn grouped(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -14,12 +14,12 @@ pub(super) fn grouped(value: u64) -> String {
 }
 
 /// Up to three decimals, no more than needed.
-pub(super) fn trimmed(value: f64) -> String {
+pub fn trimmed(value: f64) -> String {
     format!("{value:.3}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// The exact number of bytes, and beside it a rounded one from a KiB on.
-pub(super) fn bytes(value: u64) -> String {
+pub fn bytes(value: u64) -> String {
     let exact = grouped(value);
     let mut rounded = value as f64;
     let mut unit = None;
@@ -33,13 +33,39 @@ pub(super) fn bytes(value: u64) -> String {
     unit.map_or(exact.clone(), |unit| format!("{exact} ({rounded:.1} {unit})"))
 }
 
+/// Rows of cells in columns, the first to the left, figures to the right; the first row is the
+/// heading.
+pub fn align(rows: &[impl AsRef<[String]>]) -> String {
+    let width = |cell: &String| cell.chars().count();
+    let mut widths = Vec::new();
+    for cells in rows.iter().map(AsRef::as_ref) {
+        widths.resize(widths.len().max(cells.len()), 0);
+        widths.iter_mut().zip(cells).for_each(|(widest, cell)| *widest = width(cell).max(*widest));
+    }
+    rows.iter().map(|cells| line(cells.as_ref(), &widths)).collect()
+}
+
+fn line(cells: &[String], widths: &[usize]) -> String {
+    let mut line = String::new();
+    for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        line += &if index == 0 { format!("{cell:<width$}") } else { format!("  {cell:>width$}") };
+    }
+    line.trim_end().to_owned() + "\n"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn figures_are_readable() {
-        let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")];
+        let cases = [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (614_400, "614,400"),
+            (1_234_567, "1,234,567"),
+        ];
         for (value, text) in cases {
             assert_eq!(grouped(value), text);
         }
@@ -58,5 +84,10 @@ mod tests {
         for (value, text) in cases {
             assert_eq!(bytes(value), text);
         }
+    }
+    #[test]
+    fn figures_stand_to_the_right() {
+        let rows = [["recipe", "µ"], ["bf16", "1.75"]].map(|row| row.map(String::from));
+        assert_eq!(align(&rows), "recipe     µ\nbf16    1.75\n");
     }
 }
