@@ -36,13 +36,12 @@ impl Session {
     pub fn summary(&self) -> Result<Summary> {
         let records = self.records()?;
         let last = records.last();
-        let tail = &records[records.len().saturating_sub(TAIL)..];
-        let validation_loss = records.iter().rev().find_map(|record| record.validation_loss);
+        let validation_loss = metrics::validation_loss(&records);
         let bytes = self.trainer().corpus().bytes_per_token();
         let seconds = last.map_or(0.0, |record| record.timing.seconds);
         Ok(Summary {
             recipe: self.trainer().plan().recipe().name.clone(),
-            training_loss: last.map(|_| sum(tail) / tail.len() as f64),
+            training_loss: metrics::training_loss(&records),
             validation_loss,
             validation_loss_per_byte: validation_loss.map(|loss| loss / bytes),
             bytes_per_parameter: self.trainer().plan().bytes_per_parameter(),
@@ -69,10 +68,6 @@ impl Session {
     }
 }
 
-fn sum(records: &[Record]) -> f64 {
-    records.iter().map(|record| record.loss).sum()
-}
-
 /// Writes the report of `sessions`, the one of most interest first; the last is the baseline, if
 /// there is more than one.
 pub fn write_report(path: &Path, title: &str, sessions: &[&Session]) -> Result<()> {
@@ -80,6 +75,3 @@ pub fn write_report(path: &Path, title: &str, sessions: &[&Session]) -> Result<(
     let baseline = series.len().checked_sub(1).filter(|&last| last > 0);
     Ok(report::write(path, &Report { title: title.to_owned(), series, baseline })?)
 }
-
-/// Records that the final training loss is the mean of.
-const TAIL: usize = 10;

@@ -186,6 +186,18 @@ pub fn read(path: &Path) -> Result<Vec<Record>> {
     Ok(records)
 }
 
+/// The mean training loss of the last ten records, if there are any: a single batch is noise.
+pub fn training_loss(records: &[Record]) -> Option<f64> {
+    let last = &records[records.len().saturating_sub(LAST)..];
+    let sum: f64 = last.iter().map(|record| record.loss).sum();
+    (!last.is_empty()).then(|| sum / last.len() as f64)
+}
+
+/// The last validation loss, if there is one.
+pub fn validation_loss(records: &[Record]) -> Option<f64> {
+    records.iter().rev().find_map(|record| record.validation_loss)
+}
+
 /// Reads whole lines, and where each ends, until `accept` refuses one.
 fn walk(path: &Path, mut accept: impl FnMut(Record, u64) -> bool) -> Result<()> {
     let mut reader = BufReader::new(File::open(path).at("open", path)?);
@@ -262,6 +274,9 @@ mod optional_real {
     #[derive(Serialize, Deserialize)]
     struct Real(#[serde(with = "real")] f64);
 }
+
+/// Records in the mean of [`training_loss`].
+const LAST: usize = 10;
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use super::{Escaped, MemoryRow, Report, Series};
 use crate::{
-    run::metrics::Record,
+    run::metrics::{Record, training_loss, validation_loss},
     text::{grouped, trimmed},
 };
 
@@ -31,17 +31,17 @@ fn summary_cells(series: &Series, baseline: Option<&Series>) -> Vec<String> {
     let last = series.records.last();
     let of_last = |value: fn(&Record) -> String| last.map_or(NONE.to_owned(), value);
     let figure = |value: Option<f64>| value.map_or(NONE.to_owned(), |value| format!("{value:.4}"));
-    let (train, validation) = (train_loss(series), validation_loss(series));
-    let over =
-        |own: Option<f64>, of: fn(&Series) -> Option<f64>| Some(own? / baseline.and_then(of)?);
+    let over = |of: fn(&[Record]) -> Option<f64>| {
+        Some(of(&series.records)? / baseline.and_then(|baseline| of(&baseline.records))?)
+    };
     vec![
         Escaped(&series.name).to_string(),
         of_last(|record| grouped(record.step)),
         of_last(|record| grouped(record.tokens)),
-        figure(train),
-        figure(over(train, train_loss)),
-        figure(validation),
-        figure(over(validation, validation_loss)),
+        figure(training_loss(&series.records)),
+        figure(over(training_loss)),
+        figure(validation_loss(&series.records)),
+        figure(over(validation_loss)),
         of_last(|record| grouped(record.skipped)),
         median_speed(series).map_or(NONE.to_owned(), |speed| grouped(speed.round() as u64)),
         bytes_per_parameter(&series.memory).map_or(NONE.to_owned(), trimmed),
@@ -77,18 +77,6 @@ fn allocated(bytes: u64, planned: u64) -> String {
         0 => grouped(bytes),
         off => format!("{} ({sign}{})", grouped(bytes), grouped(off)),
     }
-}
-
-/// The mean over the last records: a single batch is noise.
-fn train_loss(series: &Series) -> Option<f64> {
-    let records = &series.records;
-    let last = &records[records.len().saturating_sub(LAST)..];
-    let sum: f64 = last.iter().map(|record| record.loss).sum();
-    (!last.is_empty()).then(|| sum / last.len() as f64)
-}
-
-fn validation_loss(series: &Series) -> Option<f64> {
-    series.records.iter().rev().find_map(|record| record.validation_loss)
 }
 
 fn median_speed(series: &Series) -> Option<f64> {
@@ -140,8 +128,6 @@ const SUMMARY: [&str; 11] = [
     "time",
 ];
 const MEMORY: [&str; 5] = ["kind", "parameters", "planned", "allocated", "bytes a parameter"];
-/// Records in the mean of [`train_loss`].
-const LAST: usize = 10;
 const NONE: &str = "–";
 
 #[cfg(test)]
