@@ -29,6 +29,7 @@ fn the_keys_are_frozen() {
 #[test]
 fn the_keys_are_those_of_the_structs() {
     let mut config = quickstart();
+    config.run.compare = Some("bf16".into());
     config.recipe = RecipeConfig {
         name: "fp8lm-2".into(),
         master: "f32".parse().ok(),
