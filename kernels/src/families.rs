@@ -10,6 +10,7 @@ mod cross_entropy;
 mod embedding;
 mod gemm;
 mod gradient;
+mod groups;
 mod norm;
 mod quantize;
 mod reduce;
@@ -25,6 +26,7 @@ pub(crate) const ALL: &[&[Kernel]] = &[
     embedding::KERNELS,
     gemm::KERNELS,
     gradient::KERNELS,
+    groups::KERNELS,
     norm::KERNELS,
     quantize::KERNELS,
     reduce::KERNELS,

@@ -23,6 +23,7 @@ mod args;
 mod elementwise;
 mod emulator;
 mod floats;
+mod groups;
 mod isa;
 pub mod math;
 mod memory;

@@ -50,7 +50,7 @@ pub(crate) fn amax(amax: f32, values: &[f32]) -> f32 {
     f32::from_bits(bits.min(INFINITY))
 }
 
-const SIGN: u32 = 0x8000_0000;
+pub(crate) const SIGN: u32 = 0x8000_0000;
 const INFINITY: u32 = 0x7F80_0000;
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod cross_entropy;
 mod embedding;
 mod gemm;
 mod gradient;
+mod groups;
 mod norm;
 mod quantize;
 mod reduce;
@@ -40,6 +41,7 @@ const FAMILIES: &[&[(&str, Twin)]] = &[
     embedding::TWINS,
     gemm::TWINS,
     gradient::TWINS,
+    groups::TWINS,
     norm::TWINS,
     quantize::TWINS,
     reduce::TWINS,

@@ -195,6 +195,10 @@ const OPERATIONS: &[(&str, Operation)] = &[
         ops::quantize_transpose(q, &x, &f32(q, 1), &code, &e4m3(q, [8, 6]), &f32(q, 1), &counts)
     }),
     ("dequantize", |q| ops::dequantize(q, &e4m3(q, 8), &f32(q, 1), &f32(q, 8))),
+    ("quantize_groups", |q| ops::quantize_groups(q, &f32(q, 200), &e4m3(q, 200), &f32(q, [2, 2]))),
+    ("dequantize_groups", |q| {
+        ops::dequantize_groups(q, &e4m3(q, 200), &f32(q, [2, 2]), &f32(q, 200))
+    }),
     // Reductions.
     ("sum", |q| ops::sum(q, &f32(q, 8), &f32(q, 1))),
     ("sum_squares", |q| ops::sum_squares(q, &f32(q, 8), &f32(q, 1))),

@@ -9,10 +9,10 @@ use crate::{ScaleRule, expect};
 pub struct State<'a> {
     /// The values times the scale, in F32, BF16, F16, E4M3 or E5M2.
     pub values: &'a Tensor,
-    /// The scale, F32 `[1]`.
+    /// The scale, F32 of [`ScaleRule::scale_shape`].
     pub scale: &'a Tensor,
     /// How each step chooses the scale anew. [`ScaleRule::None`] keeps it at 1; F32 and BF16 take
-    /// no other rule.
+    /// no other rule, and FP8 alone takes [`ScaleRule::Expand`].
     pub rule: ScaleRule,
 }
 
@@ -54,22 +54,26 @@ pub struct AdamW<'a> {
 /// saturates.
 ///
 /// # Errors
-/// If shapes differ from the gradient's, or an F32 or BF16 state has a rule for its scale.
+/// If shapes differ from the gradient's, or a state has a rule that its type does not take.
 pub fn adamw(queue: &Queue, step: &AdamW<'_>) -> Result<()> {
     let scalars = [
         ("grad_scale_inv", step.grad_scale_inv, 1),
         ("clip", step.clip, 1),
         ("corrections", step.corrections, 2),
         ("skip", step.skip, 1),
-        ("master_scale", step.master.scale, 1),
-        ("m_scale", step.m.scale, 1),
-        ("v_scale", step.v.scale, 1),
     ];
     for (name, tensor, elements) in scalars {
         expect::elements("adamw", name, tensor, elements)?;
     }
-    for (name, state) in [("master", &step.master), ("m", &step.m), ("v", &step.v)] {
+    let states = [
+        ("master", "master_scale", &step.master),
+        ("m", "m_scale", &step.m),
+        ("v", "v_scale", &step.v),
+    ];
+    for (name, scale_name, state) in states {
         expect::shape("adamw", name, state.values, step.grad.shape())?;
+        let scales = state.rule.scale_shape(state.values.elements()).elements();
+        expect::elements("adamw", scale_name, state.scale, scales)?;
     }
     queue.launch(launch(step))
 }

@@ -1,9 +1,9 @@
 //! Per-tensor quantisation: amax, scale, codes, and back.
 
-use fp8lm_device::{Launch, Queue, Result, Tensor};
+use fp8lm_device::{Launch, Queue, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::expect;
+use crate::{GROUP, expect};
 
 /// How a scale follows from the largest magnitude (amax) that it must bring into range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -15,6 +15,10 @@ pub enum ScaleRule {
     Exact,
     /// The largest power of two that is not above that.
     Pow2,
+    /// Every group of FP8 values has a scale, and a power that expands its range to the format's,
+    /// as [`quantize_groups`](crate::quantize_groups) chooses them. For the moments of an
+    /// optimizer.
+    Expand,
 }
 
 impl ScaleRule {
@@ -24,6 +28,15 @@ impl ScaleRule {
             ScaleRule::None => 0,
             ScaleRule::Exact => 1,
             ScaleRule::Pow2 => 2,
+            ScaleRule::Expand => 3,
+        }
+    }
+
+    /// The shape of the scale beside this number of values.
+    pub fn scale_shape(self, elements: usize) -> Shape {
+        match self {
+            ScaleRule::Expand => [elements.div_ceil(GROUP), 2].into(),
+            _ => 1.into(),
         }
     }
 }
@@ -40,6 +53,9 @@ pub fn amax(queue: &Queue, x: &Tensor, amax: &Tensor) -> Result<()> {
 /// scale_inv `[1]` = 1 / scale: kernel `scale_from_amax`.
 ///
 /// All tensors are F32. Where that amax is 0 or not finite, the scale is head.
+///
+/// # Errors
+/// If shapes differ, or the rule is [`ScaleRule::Expand`].
 pub fn scale_from_amax(
     queue: &Queue,
     amaxes: &Tensor,

@@ -6,13 +6,14 @@ mod support;
 use fp8lm_device::{DType, Error, Queue, Tensor};
 use fp8lm_ops::{self as ops, AdamW, ScaleRule, State};
 use support::{
-    TEST, assert_bits, assert_bytes, largest, normal, queue, queues, rounded_bytes, scale_of,
-    widened, wild,
+    TEST, assert_bits, assert_bytes, contracted, expanded, largest, normal, queue, queues,
+    rounded_bytes, scale_of, widened, wild,
 };
 
 const FORMATS: [DType; 5] = [DType::F32, DType::BF16, DType::F16, DType::E4M3, DType::E5M2];
 const GRADIENTS: [DType; 4] = [DType::F32, DType::BF16, DType::E4M3, DType::E5M2];
-const RULES: [ScaleRule; 3] = [ScaleRule::Pow2, ScaleRule::Exact, ScaleRule::None];
+const RULES: [ScaleRule; 4] =
+    [ScaleRule::Pow2, ScaleRule::Exact, ScaleRule::None, ScaleRule::Expand];
 const LR: f32 = 1e-2;
 const BETA1: f32 = 0.9;
 const BETA2: f32 = 0.95;
@@ -25,32 +26,46 @@ struct Host {
     dtype: DType,
     rule: ScaleRule,
     bytes: Vec<u8>,
-    scale: f32,
+    scale: Vec<f32>,
 }
 
 impl Host {
-    /// `values` under the scale of its rule; F32 and BF16 have none.
+    /// `values` under the scale of its rule; F32 and BF16 have none, F16 has no groups.
     fn new(dtype: DType, rule: ScaleRule, values: &[f32]) -> Self {
-        let scaled = !matches!(dtype, DType::F32 | DType::BF16);
-        let rule = if scaled { rule } else { ScaleRule::None };
-        let mut state = Self { dtype, rule, bytes: Vec::new(), scale: 1.0 };
+        let rule = match dtype {
+            DType::F32 | DType::BF16 => ScaleRule::None,
+            DType::F16 if rule == ScaleRule::Expand => ScaleRule::Pow2,
+            _ => rule,
+        };
+        let mut state = Self { dtype, rule, bytes: Vec::new(), scale: Vec::new() };
         state.store(values);
         state
     }
 
     fn store(&mut self, values: &[f32]) {
+        if self.rule == ScaleRule::Expand {
+            (self.bytes, self.scale) = expanded(self.dtype, values);
+            return;
+        }
         let fp_max = match self.dtype {
             DType::F16 => 65_504.0,
             DType::E4M3 => 448.0,
             _ => 57_344.0,
         };
-        self.scale = scale_of(self.rule, largest(values), fp_max);
-        let scaled: Vec<f32> = values.iter().map(|x| x * self.scale).collect();
-        self.bytes = rounded_bytes(self.dtype, &scaled);
+        let scale = scale_of(self.rule, largest(values), fp_max);
+        let scaled: Vec<f32> = values.iter().map(|x| x * scale).collect();
+        (self.bytes, self.scale) = (rounded_bytes(self.dtype, &scaled), vec![scale]);
     }
 
     fn values(&self) -> Vec<f32> {
-        widened(self.dtype, &self.bytes)
+        match self.rule {
+            ScaleRule::Expand => contracted(self.dtype, &self.bytes, &self.scale),
+            _ => widened(self.dtype, &self.bytes),
+        }
+    }
+
+    fn inverse(&self) -> f32 {
+        if self.rule == ScaleRule::Expand { 1.0 } else { 1.0 / self.scale[0] }
     }
 }
 
@@ -64,7 +79,8 @@ struct Twin {
 impl Twin {
     fn of(queue: &Queue, host: &Host) -> Self {
         let values = bytes(queue, host.dtype, &host.bytes);
-        Self { values, scale: scalar(queue, host.scale), rule: host.rule }
+        let scale = queue.upload(&host.scale, host.scale.len(), TEST).unwrap();
+        Self { values, scale, rule: host.rule }
     }
 
     fn state(&self) -> State<'_> {
@@ -73,7 +89,7 @@ impl Twin {
 
     fn check(&self, name: &str, queue: &Queue, host: &Host) {
         let scale = queue.download::<f32>(&self.scale).unwrap();
-        assert_bits(&format!("{name}, scale"), &scale, &[host.scale], 1);
+        assert_bits(&format!("{name}, scale"), &scale, &host.scale, host.scale.len());
         assert_bytes(name, &queue.download_bytes(&self.values).unwrap(), &host.bytes);
     }
 }
@@ -116,8 +132,7 @@ fn inputs(n: usize) -> Vec<Inputs> {
 /// One step by the definition; every line rounds as often as it has operations.
 fn step(grad: &[f32], inputs: &Inputs, corrections: [f32; 2], states: &mut [Host; 3]) {
     let [p, m, v] = &*states;
-    let inverse = |state: &Host| 1.0 / state.scale;
-    let (ip, im, iv) = (inverse(p), inverse(m), inverse(v));
+    let (ip, im, iv) = (p.inverse(), m.inverse(), v.inverse());
     let (step, q) = (LR / corrections[0], corrections[1].sqrt());
     let (mut p, mut m, mut v) = (p.values(), m.values(), v.values());
     for i in 0..grad.len() {
@@ -196,7 +211,8 @@ fn every_combination_of_formats_follows_the_definition() {
     for master in FORMATS {
         for m in FORMATS {
             for v in FORMATS {
-                check(67, GRADIENTS[combination % 4], [master, m, v], RULES[combination % 3]);
+                let (grad, rule) = (GRADIENTS[combination % 4], RULES[combination / 4 % 4]);
+                check(67, grad, [master, m, v], rule);
                 combination += 1;
             }
         }
@@ -210,6 +226,7 @@ fn every_length_follows_the_definition() {
             check(n, DType::E4M3, [DType::F16, DType::E4M3, DType::F16], rule);
         }
         check(n, DType::F32, [DType::F32; 3], ScaleRule::None);
+        check(n, DType::BF16, [DType::F32, DType::E4M3, DType::E4M3], ScaleRule::Expand);
     }
 }
 
@@ -277,6 +294,14 @@ fn what_does_not_fit_is_refused() {
         eps: EPS,
         decay: DECAY,
     };
+    let groups = queue.upload(&[1.0f32; 2], [1, 2], TEST).unwrap();
+    let expanded = State { scale: &groups, rule: ScaleRule::Expand, ..v.state() };
+    let plain = State { rule: ScaleRule::None, ..master.state() };
+    let refused = ops::adamw(&queue, &AdamW { master: plain, v: expanded, ..step });
+    assert!(matches!(refused, Err(Error::Argument { name: "v_rule", .. })), "{refused:?}");
+    let short_scale = State { rule: ScaleRule::Expand, ..m.state() };
+    let refused = ops::adamw(&queue, &AdamW { m: short_scale, ..step });
+    assert!(matches!(refused, Err(Error::Shape { tensor: "m_scale", .. })), "{refused:?}");
     let refused = ops::adamw(&queue, &step);
     assert!(matches!(refused, Err(Error::Argument { name: "master_rule", .. })), "{refused:?}");
     let refused = ops::adamw(&queue, &AdamW { grad: &short, ..step });

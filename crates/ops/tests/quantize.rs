@@ -96,6 +96,14 @@ fn history_is_a_ring() {
 }
 
 #[test]
+fn a_tensor_has_no_scale_for_groups() {
+    let queue = queue();
+    let (one, s, inv) = (scalar(&queue, 1.0), scalar(&queue, 0.0), scalar(&queue, 0.0));
+    let refused = ops::scale_from_amax(&queue, &one, &one, 448.0, ScaleRule::Expand, &s, &inv);
+    assert!(matches!(refused, Err(Error::Argument { name: "rule", .. })), "{refused:?}");
+}
+
+#[test]
 fn quantize_rounds_and_counts() {
     for (device, queue) in queues() {
         for (format, fp_max) in FORMATS {

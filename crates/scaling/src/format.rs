@@ -34,6 +34,7 @@ impl fmt::Display for Format {
             ScaleRule::None => write!(f, "{}", self.dtype),
             ScaleRule::Exact => write!(f, "{}:exact", self.dtype),
             ScaleRule::Pow2 => write!(f, "{}:pow2", self.dtype),
+            ScaleRule::Expand => write!(f, "{}:expand", self.dtype),
         }
     }
 }
@@ -41,7 +42,8 @@ impl fmt::Display for Format {
 /// A text that names no format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no format: expected f32, bf16, f16, e4m3 or e5m2, the last three with `:exact` or `:pow2` if they carry a scale"
+    "`{0}` is no format: expected f32, bf16, f16, e4m3 or e5m2, the last three with `:exact` or `:pow2` for a scale, \
+     moments in the last two with `:expand` for groups"
 )]
 pub struct ParseFormatError(String);
 
@@ -55,11 +57,11 @@ impl FromStr for Format {
             "" => Some(ScaleRule::None),
             "exact" => Some(ScaleRule::Exact),
             "pow2" => Some(ScaleRule::Pow2),
+            "expand" => Some(ScaleRule::Expand),
             _ => None,
         };
-        let scalable = |dtype| rule == Some(ScaleRule::None) || takes_scale(dtype);
         match (dtype, rule) {
-            (Some(dtype), Some(rule)) if scalable(dtype) => Ok(Self { dtype, rule }),
+            (Some(dtype), Some(rule)) if takes(dtype, rule) => Ok(Self { dtype, rule }),
             _ => Err(ParseFormatError(text.to_owned())),
         }
     }
@@ -79,8 +81,12 @@ impl From<Format> for String {
     }
 }
 
-fn takes_scale(dtype: DType) -> bool {
-    matches!(dtype, DType::F16 | DType::E4M3 | DType::E5M2)
+fn takes(dtype: DType, rule: ScaleRule) -> bool {
+    match rule {
+        ScaleRule::None => true,
+        ScaleRule::Expand => matches!(dtype, DType::E4M3 | DType::E5M2),
+        _ => matches!(dtype, DType::F16 | DType::E4M3 | DType::E5M2),
+    }
 }
 
 const DTYPES: [DType; 5] = [DType::F32, DType::BF16, DType::F16, DType::E4M3, DType::E5M2];
@@ -92,18 +98,17 @@ mod tests {
     #[test]
     fn every_format_reads_back_what_it_prints() {
         for dtype in DTYPES {
-            for rule in [ScaleRule::None, ScaleRule::Exact, ScaleRule::Pow2] {
+            for rule in [ScaleRule::None, ScaleRule::Exact, ScaleRule::Pow2, ScaleRule::Expand] {
                 let format = Format { dtype, rule };
                 let read = format.to_string().parse();
-                let valid = rule == ScaleRule::None || takes_scale(dtype);
-                assert_eq!(read.ok(), valid.then_some(format), "{format}");
+                assert_eq!(read.ok(), takes(dtype, rule).then_some(format), "{format}");
             }
         }
     }
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "fp8", "f16:pow3", "e8m0", "f16:pow2:pow2"] {
+        for text in ["", "fp8", "f16:pow3", "e8m0", "f16:pow2:pow2", "bf16:pow2", "f16:expand"] {
             assert!(text.parse::<Format>().is_err(), "`{text}`");
         }
     }

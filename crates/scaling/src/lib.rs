@@ -30,7 +30,7 @@
 //! # Ok::<(), fp8lm_device::Error>(())
 //! ```
 //!
-//! Limits: scales are per tensor; tiles and blocks are not here yet.
+//! Limits: scales are per tensor, but for moments in groups; tiles and blocks are not here yet.
 
 mod format;
 mod gradient;

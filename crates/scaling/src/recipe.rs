@@ -37,7 +37,7 @@ pub struct Precision {
     pub working: Option<DType>,
     /// The gradient of a step.
     pub gradient: GradientFormat,
-    /// The master weights.
+    /// The master weights; [`ScaleRule::Expand`] is for moments alone.
     pub master: Format,
     /// The first moment, m.
     pub first_moment: Format,
@@ -222,6 +222,10 @@ impl Precision {
                 return Err(invalid("gemm", "at most one operand in e5m2", "two"));
             }
         }
+        if self.master.rule == ScaleRule::Expand {
+            let expected = "any format without `:expand`, which is for moments";
+            return Err(invalid("master", expected, self.master));
+        }
         self.gradient.validate()
     }
 
@@ -245,6 +249,9 @@ impl Cast {
         if !matches!(self.format, DType::E4M3 | DType::E5M2) {
             return Err(invalid(key, "e4m3 or e5m2", self.format));
         }
+        if self.rule == ScaleRule::Expand {
+            return Err(invalid(key, "a scale of the tensor", "expand"));
+        }
         if self.scaling == Scaling::Delayed(0) {
             return Err(invalid(key, "a window of at least 1", 0));
         }
@@ -255,11 +262,12 @@ impl Cast {
 impl GradientFormat {
     fn validate(&self) -> Result<(), RecipeError> {
         let Format { dtype, rule } = self.format;
-        let scaled = matches!(dtype, DType::E4M3 | DType::E5M2) && rule != ScaleRule::None;
+        let fp8 = matches!(dtype, DType::E4M3 | DType::E5M2);
+        let scaled = fp8 && matches!(rule, ScaleRule::Exact | ScaleRule::Pow2);
         if scaled || self.format == Format::plain(DType::F32) {
             return Ok(());
         }
-        Err(invalid("gradient", "f32, or e4m3 or e5m2 with a scale", self.format))
+        Err(invalid("gradient", "f32, or e4m3 or e5m2 with one scale", self.format))
     }
 }
 

@@ -6,17 +6,20 @@ use fp8lm_ops::{self as ops, ScaleRule, State};
 use crate::{Format, SCALES};
 
 /// A tensor of the optimizer: values, and the scale that was multiplied in before the cast.
+///
+/// Under [`ScaleRule::Expand`] there are many: each group of 128 values has the largest magnitude
+/// that it had before the cast, and the exponent of its range.
 #[derive(Clone, Debug)]
 pub struct Stored {
     /// The values, times the scale.
     pub values: Tensor,
-    /// The scale, F32 `[1]`; 1 for formats without one.
+    /// The scale, F32 of [`ScaleRule::scale_shape`]; 1 for formats without one.
     pub scale: Tensor,
     format: Format,
 }
 
 impl Stored {
-    /// Zeros under a scale of 1.
+    /// Zeros, every scale 1.
     pub fn zeros(
         queue: &Queue,
         format: Format,
@@ -25,7 +28,12 @@ impl Stored {
     ) -> Result<Self> {
         let values = queue.alloc(format.dtype, shape, label)?;
         ops::fill(queue, &values, 0.0)?;
-        Ok(Self { values, scale: queue.upload(&[1.0f32], 1, SCALES)?, format })
+        let shape = format.rule.scale_shape(values.elements());
+        let ones = match format.rule {
+            ScaleRule::Expand => [fp_max(format.dtype), 1.0].repeat(shape.rows()),
+            _ => vec![1.0],
+        };
+        Ok(Self { values, scale: queue.upload(&ones, shape, SCALES)?, format })
     }
 
     /// `x`, F32 or BF16, under a scale made from its own amax.
@@ -37,8 +45,10 @@ impl Stored {
 
     /// Overwrites the values with `x`, F32 or BF16, under a scale made from its own amax.
     pub fn store(&self, queue: &Queue, x: &Tensor) -> Result<()> {
-        if self.format.rule == ScaleRule::None {
-            return ops::cast_into(queue, x, &self.values);
+        match self.format.rule {
+            ScaleRule::None => return ops::cast_into(queue, x, &self.values),
+            ScaleRule::Expand => return ops::quantize_groups(queue, x, &self.values, &self.scale),
+            ScaleRule::Exact | ScaleRule::Pow2 => {}
         }
         let amax = queue.alloc(DType::F32, 1, SCALES)?;
         let scale_inv = queue.alloc(DType::F32, 1, SCALES)?;
@@ -49,16 +59,32 @@ impl Stored {
         ops::scale_into(queue, x, &self.scale, &self.values)
     }
 
-    /// The values themselves: RN(value * RN(1 / scale)), rounded to `dtype`.
+    /// The values themselves, RN(value * RN(1 / scale)) or what groups stand for, rounded to
+    /// `dtype`, F32 or BF16.
     pub fn load(&self, queue: &Queue, dtype: DType) -> Result<Tensor> {
         if self.format.rule == ScaleRule::None {
             return ops::cast(queue, &self.values, dtype);
         }
+        let y = queue.alloc(dtype, self.values.shape(), ops::ACTIVATIONS)?;
+        if self.format.rule == ScaleRule::Expand {
+            ops::dequantize_groups(queue, &self.values, &self.scale, &y)?;
+            return Ok(y);
+        }
         let scale_inv = queue.alloc(DType::F32, 1, SCALES)?;
         ops::reciprocal(queue, &self.scale, &scale_inv)?;
-        let y = queue.alloc(dtype, self.values.shape(), ops::ACTIVATIONS)?;
         ops::dequantize(queue, &self.values, &scale_inv, &y)?;
         Ok(y)
+    }
+
+    /// The scales on the host, of the tensor or of each of its groups.
+    pub fn scales(&self, queue: &Queue) -> Result<Vec<f32>> {
+        let scales = queue.download::<f32>(&self.scale)?;
+        Ok(match self.format.rule {
+            ScaleRule::Expand => {
+                scales.chunks(2).map(|group| fp_max(self.format.dtype) / group[0]).collect()
+            }
+            _ => scales,
+        })
     }
 
     /// How it is kept.

@@ -68,8 +68,9 @@ impl Trainer {
         kinds: &mut BTreeMap<TensorKind, Gathered>,
     ) -> Result<()> {
         if moment.format().rule != ScaleRule::None {
-            let scale = self.scalar(&moment.scale)?;
-            kinds.entry(kind).or_default().scales.push(scale.log2());
+            let scales = moment.scales(&self.queue)?;
+            let logs = scales.into_iter().map(|scale| f64::from(scale).log2());
+            kinds.entry(kind).or_default().scales.extend(logs);
         }
         Ok(())
     }

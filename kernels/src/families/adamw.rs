@@ -28,7 +28,8 @@ pub(super) const KERNELS: &[Kernel] = &[
               m = (beta1 * m) * im + (1 - beta1) * g; v = (beta2 * v) * iv + (1 - beta2) * (g * g); \
               p = p - step * (m / (sqrt(v) / q + eps)). Each state is then stored as RNE(x * x_scale[0]), FP8 saturating, under a new \
               x_scale[0] = scale(amax of the new state, its format's maximum) by its rule (0: always 1; 1: exact; 2: pow2; F32 and BF16 \
-              take 0 alone). Nothing changes where skip[0] is not 0.",
+              take 0 alone). A state of rule 3, `expand`, E4M3 or E5M2, has x_scale [ceil(n / 128), 2] instead: ix = 1, and it is read as \
+              `dequantize_groups` to f32 and stored as `quantize_groups` say. Nothing changes where skip[0] is not 0.",
         contract: Exact,
         params: &[
             read("grad", STATE),

@@ -5,17 +5,18 @@
 
 use std::ops::Range;
 
-use fp8lm_device::{DType, Result};
-use fp8lm_formats::{E4M3, E5M2};
-use half::f16;
+use fp8lm_device::Result;
 
+use self::state::{Part, State};
 use super::Twin;
 use crate::{
     args::Args,
-    scale::{Rule, amax},
-    states::{BLOCK, GRAIN, States, StatesMut, blocks},
+    scale::amax,
+    states::{BLOCK, GRAIN, States, blocks},
     workers::{PerGrain, Workers},
 };
+
+mod state;
 
 pub(super) const TWINS: &[(&str, Twin)] = &[("adamw_advance", adamw_advance), ("adamw", adamw)];
 
@@ -40,8 +41,11 @@ fn adamw(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
     if skip[0] != 0 {
         return Ok(());
     }
-    let scaled = states.iter().any(|state| state.rule != Rule::None);
-    let amaxes = if scaled { amaxes(&step, workers, n, &states) } else { [0.0; 3] };
+    let amaxes = if states.iter().any(State::needs_amax) {
+        amaxes(&step, workers, n, &states)
+    } else {
+        [0.0; 3]
+    };
     states.iter_mut().zip(amaxes).for_each(|(state, amax)| state.rescale(amax));
     store(&step, workers, n, states);
     Ok(())
@@ -49,7 +53,7 @@ fn adamw(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
 
 /// The largest magnitudes of the new states.
 fn amaxes(step: &Step<'_>, workers: &Workers, n: usize, states: &[State<'_>; 3]) -> [f32; 3] {
-    let states = states.each_ref().map(|state| state.values.as_states());
+    let states = states.each_ref().map(|state| &state.part);
     let mut grains = vec![[0.0; 3]; n.div_ceil(GRAIN)];
     workers.rows(
         n,
@@ -73,8 +77,7 @@ fn amaxes(step: &Step<'_>, workers: &Workers, n: usize, states: &[State<'_>; 3])
 
 /// Computes the new states again and stores them under their new scales.
 fn store(step: &Step<'_>, workers: &Workers, n: usize, states: [State<'_>; 3]) {
-    let scales = states.each_ref().map(|state| state.scale[0]);
-    let [p, m, v] = states.map(|state| state.values);
+    let [p, m, v] = states.map(|state| state.part);
     workers.rows(
         n,
         GRAIN,
@@ -84,52 +87,13 @@ fn store(step: &Step<'_>, workers: &Workers, n: usize, states: [State<'_>; 3]) {
             let mut buffers = Buffers::default();
             for block in blocks(range.clone()) {
                 let (first, len) = (block.start - range.start, block.len());
-                let old = [p.as_states(), m.as_states(), v.as_states()];
-                step.run(block, old, first, &mut buffers);
-                for (values, scale) in buffers.states.iter_mut().zip(scales) {
-                    values[..len].iter_mut().for_each(|value| *value *= scale);
-                }
-                p.store(first, &buffers.states[0][..len]);
-                m.store(first, &buffers.states[1][..len]);
-                v.store(first, &buffers.states[2][..len]);
+                step.run(block, [&p, &m, &v], first, &mut buffers);
+                p.store(first, &mut buffers.states[0][..len]);
+                m.store(first, &mut buffers.states[1][..len]);
+                v.store(first, &mut buffers.states[2][..len]);
             }
         },
     );
-}
-
-/// The master weights or one of the moments.
-struct State<'a> {
-    values: StatesMut<'a>,
-    scale: &'a mut [f32],
-    rule: Rule,
-    fp_max: f32,
-}
-
-impl<'a> State<'a> {
-    /// The state whose values are argument `index`, its scale the one after it.
-    fn take(args: &mut Args<'a>, index: usize, rule_index: usize, n: usize) -> Result<Self> {
-        let rule = Rule::of(args, rule_index)?;
-        let fp_max = match args.dtype(index) {
-            DType::F16 => f16::MAX.to_f32_const(),
-            DType::E4M3 => E4M3::MAX_F32,
-            DType::E5M2 => E5M2::MAX_F32,
-            _ if rule == Rule::None => 1.0,
-            other => {
-                return Err(args.invalid(rule_index, format!("0 for {other}"), "a scale".into()));
-            }
-        };
-        let (values, scale) = (args.states_mut(index, n)?, args.write(index + 1, 1)?);
-        Ok(Self { values, scale, rule, fp_max })
-    }
-
-    /// What stored values are multiplied by when read.
-    fn inverse(&self) -> f32 {
-        if self.rule == Rule::None { 1.0 } else { 1.0 / self.scale[0] }
-    }
-
-    fn rescale(&mut self, amax: f32) {
-        self.scale[0] = self.rule.scale(amax, self.fp_max);
-    }
 }
 
 /// The scalars of a step. A factor of 1 changes no bit, so one form serves every recipe.
@@ -169,7 +133,7 @@ impl<'a> Step<'a> {
     fn run(
         &self,
         block: Range<usize>,
-        states: [States<'_>; 3],
+        states: [&Part<'_>; 3],
         first: usize,
         buffers: &mut Buffers,
     ) {

@@ -23,13 +23,14 @@ fn assert_names(sentence: &str, parts: &[&str]) {
 #[test]
 fn keys_and_values_are_named() {
     let folder = tempdir().unwrap();
-    let cases: [(&str, &[&str]); 9] = [
+    let cases: [(&str, &[&str]); 10] = [
         ("model.heads=3", &["heads", "3", "64"]),
         ("model.widht=64", &["widht"]),
         ("run.steps=0", &["run.steps", "0"]),
         ("optimizer.beta1=1.5", &["optimizer.beta1", "1.5"]),
         ("recipe.name=fp9", &["fp9", "fp8lm-3"]),
         ("recipe.master=f17", &["f17"]),
+        ("recipe.master=e4m3:expand", &["recipe.master", "e4m3:expand", "moments"]),
         ("data.tokenizer=words", &["words", "bytes"]),
         ("run.compare=fp9", &["run.compare", "fp9", "bf16"]),
         ("data.batch=10000000", &["data.batch", "10000000"]),

@@ -15,7 +15,7 @@ fn trainer(device: Arc<dyn Device>, sets: &[&str]) -> Trainer {
 
 #[test]
 fn bytes_a_parameter_are_exact() {
-    let cases: [(&[&str], usize); 7] = [
+    let cases: [(&[&str], usize); 8] = [
         (&["recipe.name=fp32"], 16),
         (&["recipe.name=bf16"], 18),
         (&["recipe.name=te"], 18),
@@ -23,6 +23,7 @@ fn bytes_a_parameter_are_exact() {
         (&["recipe.name=fp8lm-2"], 6),
         (&["recipe.name=fp8lm-3"], 7),
         (&["recipe.name=fp8lm-2", "recipe.master=f32"], 8),
+        (&["recipe.first_moment=e4m3:expand", "recipe.second_moment=e4m3:expand"], 6),
     ];
     for (sets, expected) in cases {
         let mut trainer = trainer(Arc::new(Emulator::default()), sets);

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use fp8lm_device::{DType, Label, Queue, Shape, Tensor};
 use fp8lm_formats::{E4M3, E5M2};
 use fp8lm_ops::ScaleRule;
-use fp8lm_sim::{Emulator, Isa, Options};
+use fp8lm_sim::{
+    Emulator, Isa, Options,
+    math::{exp, log},
+};
 use half::{bf16, f16};
 
 /// What inputs are accounted under.
@@ -147,6 +150,45 @@ pub(crate) fn scale_of(rule: ScaleRule, amax: f32, fp_max: f32) -> f32 {
     let quotient = (f64::from(fp_max) / f64::from(amax)).min(f64::from(f32::MAX)) as f32;
     let exponent = libm::ilogb(f64::from(quotient)).clamp(-126, 127);
     if rule == ScaleRule::Exact { quotient } else { libm::ldexpf(1.0, exponent) }
+}
+
+/// The codes of `x` in groups, and (a, k) of group after group, by their definition.
+pub(crate) fn expanded(dtype: DType, x: &[f32]) -> (Vec<u8>, Vec<f32>) {
+    let (fp_max, range) = range(dtype);
+    let (mut codes, mut scale) = (Vec::new(), Vec::new());
+    for group in x.chunks(128) {
+        let magnitudes = group.iter().map(|x| x.abs());
+        let (mut a, mut k) = (largest(group), 1.0);
+        if a == 0.0 || a.is_infinite() {
+            a = fp_max;
+        } else {
+            let b = magnitudes.filter(|x| *x != 0.0).fold(f32::INFINITY, f32::min);
+            let quotient = (8.0 * range.ln()) as f32 / log(a / b);
+            k = quotient.floor().clamp(1.0, 1024.0) / 8.0;
+        }
+        let power = |x: &f32| (fp_max * exp(k * log(x.abs() / a))).copysign(*x);
+        codes.extend(rounded_bytes(dtype, &group.iter().map(power).collect::<Vec<_>>()));
+        scale.extend([a, k]);
+    }
+    (codes, scale)
+}
+
+/// What codes in groups stand for, by their definition.
+pub(crate) fn contracted(dtype: DType, codes: &[u8], scale: &[f32]) -> Vec<f32> {
+    let (fp_max, _) = range(dtype);
+    let value = |(i, code): (usize, f32)| {
+        let (a, k) = (scale[i / 128 * 2], scale[i / 128 * 2 + 1]);
+        (a * exp((1.0 / k) * log(code.abs() / fp_max))).copysign(code)
+    };
+    widened(dtype, codes).into_iter().enumerate().map(value).collect()
+}
+
+/// The largest value of an FP8 format, and that over the smallest.
+fn range(dtype: DType) -> (f32, f64) {
+    match dtype {
+        DType::E4M3 => (448.0, 448.0 * 512.0),
+        _ => (57_344.0, 57_344.0 * 65_536.0),
+    }
 }
 
 /// Compares byte by byte and names the first that differs.

@@ -62,7 +62,8 @@ impl fmt::Display for Expected {
             Switch => f.write_str("true or false"),
             Word(words) => write!(f, "one of {}", words.join(", ")),
             Storage => f.write_str(
-                "f32, bf16, f16, e4m3 or e5m2, the last three with `:exact` or `:pow2` for a scale",
+                "f32, bf16, f16, e4m3 or e5m2, the last three with `:exact` or `:pow2` for a \
+                 scale, moments in the last two with `:expand` for groups",
             ),
             Files => f.write_str("a list of file names in quotes, in brackets"),
             Blocks => f.write_str("the first and the last block, such as [0, 1]"),

@@ -201,7 +201,7 @@ fn an_assignments_fault_is_told_with_the_assignment() {
         (
             "recipe.master=fp8",
             "recipe.master = \"fp8\": expected f32, bf16, f16, e4m3 or e5m2, the last three with \
-             `:exact` or `:pow2` for a scale",
+             `:exact` or `:pow2` for a scale, moments in the last two with `:expand` for groups",
         ),
     ];
     for (set, message) in cases {

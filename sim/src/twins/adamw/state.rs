@@ -1,0 +1,117 @@
+//! The master weights or one of the moments, however they are scaled.
+
+use fp8lm_device::{DType, Result};
+use fp8lm_formats::{E4M3, E5M2};
+use half::f16;
+
+use crate::{
+    args::Args,
+    groups::{EXPAND, Expansion, GROUP, GroupsMut},
+    scale::Rule,
+    states::StatesMut,
+    workers::Rows,
+};
+
+/// A state whole.
+pub(super) struct State<'a> {
+    pub(super) part: Part<'a>,
+    /// The scale of the tensor, unless its groups have their own.
+    scale: Option<&'a mut f32>,
+    rule: Rule,
+    fp_max: f32,
+}
+
+impl<'a> State<'a> {
+    /// The state whose values are argument `index`, its scale the one after it.
+    pub(super) fn take(
+        args: &mut Args<'a>,
+        index: usize,
+        rule_index: usize,
+        n: usize,
+    ) -> Result<Self> {
+        if args.extent(rule_index) == EXPAND {
+            return Self::take_groups(args, index, rule_index, n);
+        }
+        let rule = Rule::of(args, rule_index)?;
+        let fp_max = match args.dtype(index) {
+            DType::F16 => f16::MAX.to_f32_const(),
+            DType::E4M3 => E4M3::MAX_F32,
+            DType::E5M2 => E5M2::MAX_F32,
+            _ if rule == Rule::None => 1.0,
+            other => {
+                return Err(args.invalid(rule_index, format!("0 for {other}"), "a scale".into()));
+            }
+        };
+        let (values, scale) = (args.states_mut(index, n)?, args.write(index + 1, 1)?);
+        let part = Part { values, scale: scale[0], groups: None };
+        Ok(Self { part, scale: scale.first_mut(), rule, fp_max })
+    }
+
+    fn take_groups(args: &mut Args<'a>, index: usize, rule_index: usize, n: usize) -> Result<Self> {
+        let dtype = args.dtype(index);
+        let Some(expansion) = Expansion::of(dtype) else {
+            let expected = format!("a rule other than {EXPAND} for {dtype}");
+            return Err(args.invalid(rule_index, expected, EXPAND.to_string()));
+        };
+        let scale = args.write(index + 1, 2 * n.div_ceil(GROUP))?;
+        let groups = Some(GroupsMut::new(expansion, scale));
+        let part = Part { values: args.states_mut(index, n)?, scale: 1.0, groups };
+        Ok(Self { part, scale: None, rule: Rule::None, fp_max: 1.0 })
+    }
+
+    /// Whether its scale follows from the largest magnitude of the tensor.
+    pub(super) fn needs_amax(&self) -> bool {
+        self.rule != Rule::None
+    }
+
+    /// What values are multiplied by when read.
+    pub(super) fn inverse(&self) -> f32 {
+        if self.rule == Rule::None { 1.0 } else { 1.0 / self.part.scale }
+    }
+
+    /// Chooses the scale that values are stored under.
+    pub(super) fn rescale(&mut self, amax: f32) {
+        if let Some(scale) = &mut self.scale {
+            **scale = self.rule.scale(amax, self.fp_max);
+            self.part.scale = **scale;
+        }
+    }
+}
+
+/// The elements of a state or of some of its rows.
+pub(super) struct Part<'a> {
+    values: StatesMut<'a>,
+    scale: f32,
+    groups: Option<GroupsMut<'a>>,
+}
+
+impl Part<'_> {
+    /// Reads the `out.len()` elements from `first` on, still under the scale of the tensor.
+    #[inline(always)]
+    pub(super) fn load(&self, first: usize, out: &mut [f32]) {
+        self.values.as_states().load(first, out);
+        if let Some(groups) = &self.groups {
+            groups.decode(first, out);
+        }
+    }
+
+    /// Writes `values` from `first` on, and leaves in them what was rounded.
+    #[inline(always)]
+    pub(super) fn store(&mut self, first: usize, values: &mut [f32]) {
+        match &mut self.groups {
+            Some(groups) => groups.encode(first, values),
+            None => values.iter_mut().for_each(|value| *value *= self.scale),
+        }
+        self.values.store(first, values);
+    }
+}
+
+/// By elements.
+impl Rows for Part<'_> {
+    fn split(self, rows: usize) -> (Self, Self) {
+        let (left, right) = self.values.split_at(rows);
+        let (left_groups, right_groups) = self.groups.map(|groups| groups.split(rows)).unzip();
+        let part = |values, groups| Self { values, scale: self.scale, groups };
+        (part(left, left_groups), part(right, right_groups))
+    }
+}
