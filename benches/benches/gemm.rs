@@ -11,7 +11,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use fp8lm_benches::peak;
 use fp8lm_device::{DType, Label, Queue, Result, Tensor};
 use fp8lm_formats::{E4M3, E5M2, Overflow};
-use fp8lm_ops::{Layout, matmul};
+use fp8lm_ops::{Accumulate, Layout, matmul};
 use fp8lm_sim::{Emulator, Isa, Options};
 use half::bf16;
 
@@ -54,7 +54,7 @@ impl Machine {
         let [m, n, k] = size;
         let a = operand(&self.queue, dtype, [m, k])?;
         let b = operand(&self.queue, dtype, [n, k])?;
-        let product = || matmul(&self.queue, &a, &b, Layout::Nt, DType::BF16);
+        let product = || matmul(&self.queue, &a, &b, Layout::Nt, Accumulate::F32, DType::BF16);
         product()?;
         let flops = 2 * m * n * k;
         let mut fastest = Duration::MAX;

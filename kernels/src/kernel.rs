@@ -86,7 +86,10 @@ pub(crate) const FLOAT: &[DType] = &[DType::F32, DType::BF16];
 /// The formats of quantised tensors.
 pub(crate) const FP8: &[DType] = &[DType::E4M3, DType::E5M2];
 /// What a matrix multiplication takes.
-pub(crate) const OPERAND: &[DType] = &[DType::F32, DType::BF16, DType::E4M3, DType::E5M2];
+pub(crate) const OPERAND: &[DType] =
+    &[DType::F32, DType::F16, DType::BF16, DType::E4M3, DType::E5M2];
+/// What a tensor core multiplies.
+pub(crate) const HALF_OR_FP8: &[DType] = &[DType::F16, DType::BF16, DType::E4M3, DType::E5M2];
 /// The formats that a parameter or an optimizer state may be kept in.
 pub(crate) const STATE: &[DType] = &[DType::F32, DType::BF16, DType::F16, DType::E4M3, DType::E5M2];
 /// Single precision alone.

@@ -10,7 +10,9 @@ use fp8lm_device::{
     Arg, DType, Device, Event, Label, Launch, Memory, Properties, Queue, Result, Shape, Stream,
     Tensor, View,
 };
-use fp8lm_ops::{self as ops, AdamW, Heads, Layout, RopeTables, ScaleRule, State};
+use fp8lm_ops::{
+    self as ops, Accumulate, AdamW, Heads, Layout, Operand, RopeTables, ScaleRule, State,
+};
 
 mockall::mock! {
     #[derive(Debug)]
@@ -156,12 +158,22 @@ const OPERATIONS: &[(&str, Operation)] = &[
     ("cross_entropy", |q| ops::cross_entropy(q, &f32(q, [6, 16]), &u32(q, 6), 1.0).map(drop)),
     // Matrices.
     ("gemm_f32", |q| {
-        ops::matmul(q, &f32(q, [6, 8]), &f32(q, [8, 4]), Layout::Nn, DType::F32).map(drop)
+        let (a, b) = (f32(q, [6, 8]), f32(q, [8, 4]));
+        ops::matmul(q, &a, &b, Layout::Nn, Accumulate::F32, DType::F32).map(drop)
     }),
-    ("gemm_scaled_f32", |q| {
-        let (a, b) = (e4m3(q, [6, 8]), e4m3(q, [4, 8]));
-        ops::matmul_scaled(q, &a, &f32(q, 1), &b, &f32(q, 1), DType::BF16).map(drop)
+    ("gemm_wgmma", |q| {
+        let (a, b) = (tensor(q, DType::BF16, [8, 6]), tensor(q, DType::F16, [8, 4]));
+        ops::matmul(q, &a, &b, Layout::Tn, Accumulate::Wgmma, DType::F32).map(drop)
     }),
+    ("gemm_cublaslt", |q| {
+        let (a, b) = (e4m3(q, [6, 16]), e4m3(q, [4, 16]));
+        ops::matmul(q, &a, &b, Layout::Nt, Accumulate::Cublaslt, DType::BF16).map(drop)
+    }),
+    ("gemm_scaled_f32", |q| scaled(q, Accumulate::F32)),
+    ("gemm_scaled_wgmma", |q| scaled(q, Accumulate::Wgmma)),
+    ("gemm_scaled_cublaslt", |q| scaled(q, Accumulate::Cublaslt)),
+    ("gemm_block_f32", |q| block_scaled(q, Accumulate::F32)),
+    ("gemm_block_wgmma", |q| block_scaled(q, Accumulate::Deepgemm)),
     // Gradients.
     ("accumulate", |q| ops::accumulate(q, &f32(q, 8), &f32(q, 8))),
     ("accumulate_dequantized", |q| {
@@ -210,6 +222,20 @@ const OPERATIONS: &[(&str, Operation)] = &[
         ops::clip(q, &sums, &amaxes, &norm, &factor, &u32(q, 1), 1.0)
     }),
 ];
+
+fn scaled(queue: &Queue, accumulate: Accumulate) -> Result<()> {
+    let (a, b, one) = (e4m3(queue, [6, 16]), e4m3(queue, [4, 16]), f32(queue, 1));
+    let [a, b] = [&a, &b].map(|values| Operand { values, scale_inv: &one });
+    ops::matmul_scaled(queue, a, b, accumulate, DType::BF16).map(drop)
+}
+
+fn block_scaled(queue: &Queue, accumulate: Accumulate) -> Result<()> {
+    let (a, b) = (e4m3(queue, [6, 256]), e4m3(queue, [130, 256]));
+    let (tiles, blocks) = (f32(queue, [6, 2]), f32(queue, [2, 2]));
+    let a = Operand { values: &a, scale_inv: &tiles };
+    let b = Operand { values: &b, scale_inv: &blocks };
+    ops::matmul_block_scaled(queue, a, b, accumulate, DType::BF16).map(drop)
+}
 
 const HEADS: Heads = Heads { batch: 2, context: 3, heads: 2, head_dim: 4 };
 

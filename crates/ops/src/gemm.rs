@@ -1,6 +1,7 @@
 //! Matrix multiplication.
 
 use fp8lm_device::{DType, Launch, Queue, Result, Tensor};
+use serde::{Deserialize, Serialize};
 
 use crate::{ACTIVATIONS, expect};
 
@@ -29,15 +30,81 @@ impl Layout {
     }
 }
 
-/// The product of two matrices, of type `out` and shape [m, n]: kernel `gemm_f32`.
+/// How the products of one output are summed.
 ///
-/// The operands are F32, BF16, E4M3 or E5M2, not necessarily the same, and `out` is F32 or BF16.
-/// A tensor of any rank is read as the matrix of its last dim. Each output is one chain of fma in
-/// f32 over k ascending, rounded once to `out`.
+/// K may be of any length for [`F32`](Self::F32) and [`Wgmma`](Self::Wgmma), a multiple of 16 for
+/// cuBLASLt and of 128 for DeepGEMM. cuBLASLt multiplies no two matrices in E5M2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accumulate {
+    /// One chain of fma in f32: what a CPU does.
+    #[default]
+    F32,
+    /// One chain of Hopper's `wgmma`, which keeps 13 fraction bits of FP8 products.
+    Wgmma,
+    /// cuBLASLt on Hopper: a chain of `wgmma` for every 128 of k, summed in f32.
+    Cublaslt,
+    /// cuBLASLt on Hopper with fast accumulation: the chain of `wgmma`.
+    CublasltFast,
+    /// DeepGEMM on Hopper: a chain of `wgmma` for every 128 of k, summed in f32 by fma.
+    Deepgemm,
+}
+
+impl Accumulate {
+    /// Every model.
+    pub const ALL: [Self; 5] =
+        [Self::F32, Self::Wgmma, Self::Cublaslt, Self::CublasltFast, Self::Deepgemm];
+
+    /// An error unless it takes operands of these types and this k.
+    fn check(self, operation: &'static str, a: &Tensor, b: &Tensor, k: usize) -> Result<()> {
+        let multiple = match self {
+            Self::F32 | Self::Wgmma => 1,
+            Self::Cublaslt | Self::CublasltFast => 16,
+            Self::Deepgemm => 128,
+        };
+        expect::that(k.is_multiple_of(multiple), operation, "a", a, || {
+            format!("a multiple of {multiple} long in k for {self:?}, not {k}")
+        })?;
+        let is_cublaslt = matches!(self, Self::Cublaslt | Self::CublasltFast);
+        let both_e5m2 = [a, b].iter().all(|tensor| tensor.dtype() == DType::E5M2);
+        expect::that(!(is_cublaslt && both_e5m2), operation, "b", b, || {
+            format!("in e4m3 beside an `a` in e5m2 for {self:?}")
+        })?;
+        let is_half = matches!(a.dtype(), DType::F16 | DType::BF16);
+        expect::that(self != Self::Deepgemm || !is_half, operation, "a", a, || {
+            format!("in e4m3 or e5m2 for {self:?}")
+        })
+    }
+}
+
+/// An FP8 matrix, and what multiplies its codes.
+#[derive(Clone, Copy, Debug)]
+pub struct Operand<'a> {
+    /// The codes, E4M3 or E5M2, contiguous in k.
+    pub values: &'a Tensor,
+    /// The factor, or factors of blocks, in F32.
+    pub scale_inv: &'a Tensor,
+}
+
+/// The product of two matrices, of type `out` and shape [m, n]: kernels `gemm_f32`, `gemm_wgmma`
+/// and `gemm_cublaslt`.
+///
+/// The operands are F32, F16, BF16, E4M3 or E5M2, not necessarily the same, and `out` is F32 or
+/// BF16; Hopper's models take two FP8 types, or two of F16 and BF16, for which all of them are one
+/// chain of `wgmma`. A tensor of any rank is read as the matrix of its last dim. Each output is
+/// summed by the model over k ascending from +0, and rounded once to `out`.
 ///
 /// # Errors
-/// If the operands disagree on k, or if a type is none of those.
-pub fn matmul(queue: &Queue, a: &Tensor, b: &Tensor, layout: Layout, out: DType) -> Result<Tensor> {
+/// If the operands disagree on k, if the model does not take their types or their k, or if a type
+/// is none of those.
+pub fn matmul(
+    queue: &Queue,
+    a: &Tensor,
+    b: &Tensor,
+    layout: Layout,
+    accumulate: Accumulate,
+    out: DType,
+) -> Result<Tensor> {
     let (m, k) = match layout {
         Layout::Nt | Layout::Nn => (a.rows(), a.cols()),
         Layout::Tn => (a.cols(), a.rows()),
@@ -47,37 +114,100 @@ pub fn matmul(queue: &Queue, a: &Tensor, b: &Tensor, layout: Layout, out: DType)
         Layout::Nn | Layout::Tn => (b.cols(), b.rows()),
     };
     expect::that(k == k_of_b, "matmul", "b", b, || format!("{k} long in k ({layout:?})"))?;
+    accumulate.check("matmul", a, b, k)?;
+    let kernel = match accumulate {
+        Accumulate::F32 => "gemm_f32",
+        Accumulate::Cublaslt | Accumulate::Deepgemm if a.dtype().bytes() == 1 => "gemm_cublaslt",
+        _ => "gemm_wgmma",
+    };
     let d = queue.alloc(out, [m, n], ACTIVATIONS)?;
-    let launch = Launch::new("gemm_f32").read(a).read(b).write(&d);
+    let launch = Launch::new(kernel).read(a).read(b).write(&d);
     queue.launch(launch.extent(m).extent(n).extent(k).u32(layout.bits()))?;
     Ok(d)
 }
 
 /// D = A Bᵀ of two FP8 matrices a [m, k] and b [n, k] with one scaling factor each, of type `out`
-/// and shape [m, n]: kernel `gemm_scaled_f32`.
+/// and shape [m, n]: kernels `gemm_scaled_f32`, `gemm_scaled_wgmma` and `gemm_scaled_cublaslt`.
 ///
-/// The operands are E4M3 or E5M2, `a_scale_inv` and `b_scale_inv` one F32 each, and `out` is F32 or
-/// BF16. Each output is one chain of fma in f32 over k ascending, times the rounded product of both
-/// factors, rounded once to f32 and once more to `out`.
+/// The operands are E4M3 or E5M2, their `scale_inv` one F32 each, and `out` is F32 or BF16. Each
+/// output is summed by the model over k ascending, times the rounded product of both factors,
+/// rounded once to f32 and once more to `out`.
 ///
 /// # Errors
-/// If the operands disagree on k, if a scaling factor is not one number, or if a type is none of
-/// those.
+/// If the operands disagree on k, if the model does not take their types or their k, if a scaling
+/// factor is not one number, or if a type is none of those.
 pub fn matmul_scaled(
     queue: &Queue,
-    a: &Tensor,
-    a_scale_inv: &Tensor,
-    b: &Tensor,
-    b_scale_inv: &Tensor,
+    a: Operand<'_>,
+    b: Operand<'_>,
+    accumulate: Accumulate,
     out: DType,
 ) -> Result<Tensor> {
-    let (m, n, k) = (a.rows(), b.rows(), a.cols());
-    expect::that(k == b.cols(), "matmul_scaled", "b", b, || format!("[n, {k}]"))?;
-    expect::elements("matmul_scaled", "a_scale_inv", a_scale_inv, 1)?;
-    expect::elements("matmul_scaled", "b_scale_inv", b_scale_inv, 1)?;
+    let k = a.values.cols();
+    expect::that(k == b.values.cols(), "matmul_scaled", "b", b.values, || format!("[n, {k}]"))?;
+    expect::elements("matmul_scaled", "a_scale_inv", a.scale_inv, 1)?;
+    expect::elements("matmul_scaled", "b_scale_inv", b.scale_inv, 1)?;
+    accumulate.check("matmul_scaled", a.values, b.values, k)?;
+    let kernel = match accumulate {
+        Accumulate::F32 => "gemm_scaled_f32",
+        Accumulate::Wgmma | Accumulate::CublasltFast => "gemm_scaled_wgmma",
+        Accumulate::Cublaslt | Accumulate::Deepgemm => "gemm_scaled_cublaslt",
+    };
+    launch_scaled(queue, kernel, a, b, out, |launch| launch)
+}
+
+/// D = A Bᵀ of two FP8 matrices a [m, k] and b [n, k] with scaling factors of blocks, of type `out`
+/// and shape [m, n]: kernels `gemm_block_f32` and `gemm_block_wgmma`.
+///
+/// The operands are E4M3 or E5M2, and `out` is F32 or BF16. a's `scale_inv` is F32 [m,
+/// ceil(k / 128)], b's the same of n, or [ceil(n / 128), ceil(k / 128)]. Each output is a chain over
+/// every 128 of k from +0, summed by fma(s, chain, acc) with s the rounded product of both factors,
+/// and rounded once to `out`. Hopper's models all have the same chain.
+///
+/// # Errors
+/// If the operands disagree on k, if the model does not take their types or their k, if the scaling
+/// factors are not of those shapes, or if a type is none of those.
+pub fn matmul_block_scaled(
+    queue: &Queue,
+    a: Operand<'_>,
+    b: Operand<'_>,
+    accumulate: Accumulate,
+    out: DType,
+) -> Result<Tensor> {
+    let operation = "matmul_block_scaled";
+    let (m, n, k) = (a.values.rows(), b.values.rows(), a.values.cols());
+    let (rows, blocks) = (n.div_ceil(BLOCK), k.div_ceil(BLOCK));
+    expect::that(k == b.values.cols(), operation, "b", b.values, || format!("[n, {k}]"))?;
+    expect::shape(operation, "a_scale_inv", a.scale_inv, [m, blocks])?;
+    let is_of_blocks = b.scale_inv.shape() == [rows, blocks].into();
+    let is_of_tiles = b.scale_inv.shape() == [n, blocks].into();
+    expect::that(is_of_blocks || is_of_tiles, operation, "b_scale_inv", b.scale_inv, || {
+        format!("[{rows}, {blocks}] or [{n}, {blocks}]")
+    })?;
+    accumulate.check(operation, a.values, b.values, k)?;
+    let kernel = match accumulate {
+        Accumulate::F32 => "gemm_block_f32",
+        _ => "gemm_block_wgmma",
+    };
+    let b_vectors = if is_of_blocks { BLOCK } else { 1 };
+    launch_scaled(queue, kernel, a, b, out, |launch| launch.extent(b_vectors))
+}
+
+fn launch_scaled(
+    queue: &Queue,
+    kernel: &'static str,
+    a: Operand<'_>,
+    b: Operand<'_>,
+    out: DType,
+    more: impl FnOnce(Launch) -> Launch,
+) -> Result<Tensor> {
+    let (m, n, k) = (a.values.rows(), b.values.rows(), a.values.cols());
     let d = queue.alloc(out, [m, n], ACTIVATIONS)?;
-    let launch = Launch::new("gemm_scaled_f32").read(a).read(a_scale_inv).read(b);
-    let launch = launch.read(b_scale_inv).write(&d);
-    queue.launch(launch.extent(m).extent(n).extent(k))?;
+    let launch = Launch::new(kernel).read(a.values).read(a.scale_inv);
+    let launch = launch.read(b.values).read(b.scale_inv).write(&d);
+    queue.launch(more(launch.extent(m).extent(n).extent(k)))?;
     Ok(d)
 }
+
+/// Elements of k, and rows of b, that share a scaling factor.
+const BLOCK: usize = 128;

@@ -1,4 +1,4 @@
-//! Matrix multiplication against the loop that defines it, bit by bit, and against f64.
+//! Matrix multiplication in f32 against the loop that defines it, bit by bit, and against f64.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -6,12 +6,14 @@ mod support;
 
 use fp8lm_device::{DType, Error, Launch, Queue, Shape, Tensor};
 use fp8lm_formats::{E4M3, E5M2, Overflow};
-use fp8lm_ops::{Layout, matmul, matmul_scaled};
+use fp8lm_ops::{Accumulate, Layout, Operand, matmul, matmul_scaled};
+use half::f16;
 use ndarray::Array2;
 use support::{TEST, assert_bits, assert_close, normal, queue, queues, round, tensor, values};
 
-const OPERANDS: [DType; 4] = [DType::F32, DType::BF16, DType::E4M3, DType::E5M2];
+const OPERANDS: [DType; 5] = [DType::F32, DType::F16, DType::BF16, DType::E4M3, DType::E5M2];
 const OUTPUTS: [DType; 2] = [DType::F32, DType::BF16];
+const CPU: Accumulate = Accumulate::F32;
 
 #[test]
 fn every_pair_of_types_in_every_layout_is_the_chain_of_fma() {
@@ -96,7 +98,7 @@ fn the_chain_stays_within_its_bound_of_a_product_in_f64() {
             let magnitude = a_mk.abs().dot(&b_kn.abs());
             let ku = (k + 1) as f64 * f64::from(f32::EPSILON) / 2.0;
             let bound = |index| ku / (1.0 - ku) * magnitude[[index / n, index % n]];
-            let got = matmul(&queue, &a.0, &b.0, layout, DType::F32).unwrap();
+            let got = matmul(&queue, &a.0, &b.0, layout, CPU, DType::F32).unwrap();
             assert_close(&format!("{case:?}"), &values(&queue, &got), &want, bound, [m, n]);
         }
     }
@@ -107,8 +109,8 @@ fn a_tensor_of_any_rank_is_a_matrix_of_its_last_dim() {
     let queue = queue();
     let a = tensor(&queue, DType::F32, &normal(1, 2 * 3 * 4), [2, 3, 4]);
     let b = tensor(&queue, DType::F32, &normal(2, 5 * 4), [5, 4]);
-    let got = matmul(&queue, &a, &b, Layout::Nt, DType::F32).unwrap();
-    let flat = matmul(&queue, &a.reshape([6, 4]), &b, Layout::Nt, DType::F32).unwrap();
+    let got = matmul(&queue, &a, &b, Layout::Nt, CPU, DType::F32).unwrap();
+    let flat = matmul(&queue, &a.reshape([6, 4]), &b, Layout::Nt, CPU, DType::F32).unwrap();
     assert_eq!(got.shape(), Shape::from([6, 5]));
     assert_bits("rank 3", &values(&queue, &got), &values(&queue, &flat), [6, 5]);
 }
@@ -138,13 +140,13 @@ fn operands_that_do_not_fit_are_refused() {
     let zeros = |dtype, shape: [usize; 2]| queue.alloc(dtype, shape, TEST).unwrap();
     let (a, b) = (zeros(DType::E4M3, [4, 6]), zeros(DType::E4M3, [5, 7]));
     for layout in Layout::ALL {
-        let error = matmul(&queue, &a, &b, layout, DType::F32).unwrap_err();
+        let error = matmul(&queue, &a, &b, layout, CPU, DType::F32).unwrap_err();
         assert!(matches!(error, Error::Shape { tensor: "b", .. }), "{layout:?}: {error}");
     }
-    let error = matmul(&queue, &a, &a, Layout::Nt, DType::E4M3).unwrap_err();
+    let error = matmul(&queue, &a, &a, Layout::Nt, CPU, DType::E4M3).unwrap_err();
     assert!(matches!(error, Error::Argument { name: "d", .. }), "{error}");
-    let half = zeros(DType::F16, [4, 6]);
-    let error = matmul(&queue, &half, &a, Layout::Nt, DType::F32).unwrap_err();
+    let integers = zeros(DType::U32, [4, 6]);
+    let error = matmul(&queue, &integers, &a, Layout::Nt, CPU, DType::F32).unwrap_err();
     assert!(matches!(error, Error::Argument { name: "a", .. }), "{error}");
 }
 
@@ -155,7 +157,8 @@ fn scaled_operands_that_do_not_fit_are_refused() {
     let (a, b) = (zeros(DType::E4M3, [4, 6]), zeros(DType::E4M3, [5, 7]));
     let (one, two) = (zeros(DType::F32, [1, 1]), zeros(DType::F32, [1, 2]));
     let error = |a: &Tensor, sa: &Tensor, b: &Tensor, sb: &Tensor| {
-        matmul_scaled(&queue, a, sa, b, sb, DType::F32).unwrap_err()
+        let (a, b) = (Operand { values: a, scale_inv: sa }, Operand { values: b, scale_inv: sb });
+        matmul_scaled(&queue, a, b, CPU, DType::F32).unwrap_err()
     };
     assert!(matches!(error(&a, &one, &b, &one), Error::Shape { tensor: "b", .. }));
     assert!(matches!(error(&a, &two, &a, &one), Error::Shape { tensor: "a_scale_inv", .. }));
@@ -179,13 +182,13 @@ struct Case {
 }
 
 /// A tensor, and its elements as f32.
-type Operand = (Tensor, Vec<f32>);
+type Uploaded = (Tensor, Vec<f32>);
 
 impl Case {
     /// Holds both output types on every device against the definition.
     fn check(&self, queues: &[(String, Queue)], data: fn(u64, usize) -> Vec<f32>) {
         self.hold(queues, data, 1.0, |queue, [a, b], out| {
-            matmul(queue, a, b, self.layout, out).unwrap()
+            matmul(queue, a, b, self.layout, CPU, out).unwrap()
         });
     }
 
@@ -193,7 +196,9 @@ impl Case {
     fn check_scaled(&self, queues: &[(String, Queue)], (sa, sb): (f32, f32)) {
         self.hold(queues, normal, sa * sb, |queue, [a, b], out| {
             let [sa, sb] = [sa, sb].map(|value| tensor(queue, DType::F32, &[value], 1));
-            matmul_scaled(queue, a, &sa, b, &sb, out).unwrap()
+            let a = Operand { values: a, scale_inv: &sa };
+            let b = Operand { values: b, scale_inv: &sb };
+            matmul_scaled(queue, a, b, CPU, out).unwrap()
         });
     }
 
@@ -217,7 +222,7 @@ impl Case {
     }
 
     /// a and b.
-    fn operands(&self, queue: &Queue, data: fn(u64, usize) -> Vec<f32>) -> [Operand; 2] {
+    fn operands(&self, queue: &Queue, data: fn(u64, usize) -> Vec<f32>) -> [Uploaded; 2] {
         let [m, n, k] = self.size;
         let shapes = match self.layout {
             Layout::Nt => [[m, k], [n, k]],
@@ -230,7 +235,7 @@ impl Case {
         })
     }
 
-    fn chains(&self, [(_, a), (_, b)]: &[Operand; 2]) -> Vec<f32> {
+    fn chains(&self, [(_, a), (_, b)]: &[Uploaded; 2]) -> Vec<f32> {
         let [m, n, k] = self.size;
         match self.layout {
             Layout::Nt => chains(self.size, |i, p| a[i * k + p], |j, p| b[j * k + p]),
@@ -252,7 +257,7 @@ fn chains(
 
 /// A tensor of any operand type. FP8 rounds what it can; of other values it takes the lowest byte
 /// as a code, which may be that of an infinity or a NaN.
-fn operand(queue: &Queue, dtype: DType, values: &[f32], shape: [usize; 2]) -> Operand {
+fn operand(queue: &Queue, dtype: DType, values: &[f32], shape: [usize; 2]) -> Uploaded {
     macro_rules! fp8 {
         ($format:ident) => {{
             let code = |x: &f32| match x.abs() < 100.0 {
@@ -267,12 +272,17 @@ fn operand(queue: &Queue, dtype: DType, values: &[f32], shape: [usize; 2]) -> Op
     match dtype {
         DType::E4M3 => fp8!(E4M3),
         DType::E5M2 => fp8!(E5M2),
+        DType::F16 => {
+            let halves: Vec<f16> = values.iter().map(|x| f16::from_f32(*x)).collect();
+            let widened = halves.iter().map(|half| half.to_f32()).collect();
+            (queue.upload(&halves, shape, TEST).unwrap(), widened)
+        }
         _ => (tensor(queue, dtype, values, shape), support::stored(dtype, values)),
     }
 }
 
 /// An operand as a matrix of f64, in the shape in which it is stored.
-fn wide((tensor, values): &Operand) -> Array2<f64> {
+fn wide((tensor, values): &Uploaded) -> Array2<f64> {
     let cols = tensor.cols();
     Array2::from_shape_fn([tensor.rows(), cols], |(i, j)| f64::from(values[i * cols + j]))
 }

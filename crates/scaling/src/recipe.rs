@@ -3,7 +3,7 @@
 use std::fmt;
 
 use fp8lm_device::DType;
-use fp8lm_ops::ScaleRule;
+use fp8lm_ops::{Accumulate, ScaleRule};
 use serde::{Deserialize, Serialize};
 
 use crate::{Format, recipe};
@@ -65,6 +65,9 @@ pub struct Casts {
     pub weight: Cast,
     /// The gradient of the linear's output.
     pub output_gradient: Cast,
+    /// How the products of the three matrix multiplications are summed.
+    #[serde(default)]
+    pub accumulate: Accumulate,
 }
 
 /// A cast to FP8.
@@ -213,7 +216,7 @@ impl Precision {
 
     fn validate(&self) -> Result<(), RecipeError> {
         self.validate_working()?;
-        if let Gemm::Fp8(Casts { input, weight, output_gradient }) = &self.gemm {
+        if let Gemm::Fp8(Casts { input, weight, output_gradient, .. }) = &self.gemm {
             input.validate("gemm.input")?;
             weight.validate("gemm.weight")?;
             output_gradient.validate("gemm.output_gradient")?;

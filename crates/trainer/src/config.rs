@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use fp8lm_data::Tokenizer;
 use fp8lm_model::ModelConfig;
+use fp8lm_ops::Accumulate;
 use fp8lm_scaling::{Accumulation, Format, HeadRoom, Override};
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,9 @@ pub struct RecipeConfig {
     /// Where their gradients are summed over micro-batches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grad_accumulation: Option<Accumulation>,
+    /// How the products of their matrix multiplications are summed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accumulate: Option<Accumulate>,
     /// Exceptions for named linears and blocks; the first that matches wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,

@@ -5,7 +5,7 @@
 //! for the input gradient.
 
 use fp8lm_device::{DType, Queue, Result, Tensor};
-use fp8lm_ops as ops;
+use fp8lm_ops::{self as ops, Accumulate, Operand};
 use fp8lm_scaling::{Casts, Parameter, Pass, Quantizer, Scaled};
 
 use super::{Kind, Linear, OutputGradient};
@@ -17,6 +17,7 @@ pub struct Fp8Linear {
     input: Quantizer,
     weight: Quantizer,
     output_gradient: Quantizer,
+    accumulate: Accumulate,
     /// The type of activations and of their gradients.
     activations: DType,
 }
@@ -34,6 +35,7 @@ impl Fp8Linear {
             input: Quantizer::new(queue, casts.input)?,
             weight: Quantizer::new(queue, casts.weight)?,
             output_gradient: Quantizer::new(queue, casts.output_gradient)?,
+            accumulate: casts.accumulate,
             activations,
         })
     }
@@ -47,13 +49,19 @@ impl Fp8Linear {
         let weight = self.parameter.weight(queue, dtype)?;
         self.weight.quantize(queue, &weight, pass)
     }
+
+    /// a b^T, both contiguous in the summed dim.
+    fn multiply(&self, queue: &Queue, a: &Scaled, b: &Scaled, out: DType) -> Result<Tensor> {
+        let [a, b] = [a, b].map(|Scaled { values, scale_inv }| Operand { values, scale_inv });
+        ops::matmul_scaled(queue, a, b, self.accumulate, out)
+    }
 }
 
 impl Linear for Fp8Linear {
     fn forward(&mut self, queue: &Queue, x: &Tensor, pass: Pass) -> Result<(Tensor, Scaled)> {
         let (rows, cols) = self.input.quantize_transpose(queue, x, pass)?;
         let weight = self.weight(queue, pass)?;
-        Ok((multiply(queue, &rows, &weight, self.activations)?, cols))
+        Ok((self.multiply(queue, &rows, &weight, self.activations)?, cols))
     }
 
     fn output_gradient(&mut self, queue: &Queue, dy: &Tensor) -> Result<OutputGradient> {
@@ -64,11 +72,11 @@ impl Linear for Fp8Linear {
     fn input_gradient(&mut self, queue: &Queue, dy: &OutputGradient) -> Result<Tensor> {
         let Scaled { values, scale_inv } = self.weight(queue, Pass::Evaluate)?;
         let transposed = Scaled { values: ops::transpose(queue, &values)?, scale_inv };
-        multiply(queue, &dy.rows, &transposed, self.activations)
+        self.multiply(queue, &dy.rows, &transposed, self.activations)
     }
 
     fn weight_gradient(&mut self, queue: &Queue, dy: &OutputGradient, x: &Scaled) -> Result<()> {
-        let dw = multiply(queue, &dy.cols, x, DType::F32)?;
+        let dw = self.multiply(queue, &dy.cols, x, DType::F32)?;
         self.parameter.gradient_mut().add(queue, dw)
     }
 
@@ -87,9 +95,4 @@ impl Linear for Fp8Linear {
             (Kind::OutputGradient, &mut self.output_gradient),
         ]
     }
-}
-
-/// a b^T, both contiguous in the summed dim.
-fn multiply(queue: &Queue, a: &Scaled, b: &Scaled, out: DType) -> Result<Tensor> {
-    ops::matmul_scaled(queue, &a.values, &a.scale_inv, &b.values, &b.scale_inv, out)
 }

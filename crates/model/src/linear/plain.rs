@@ -1,7 +1,7 @@
 //! A linear on activations and weights as they are.
 
 use fp8lm_device::{DType, Queue, Result, Tensor};
-use fp8lm_ops::{self as ops, Layout};
+use fp8lm_ops::{self as ops, Accumulate, Layout};
 use fp8lm_scaling::{Parameter, Pass, Quantizer, SCALES, Scaled};
 
 use super::{Kind, Linear, OutputGradient};
@@ -56,7 +56,8 @@ impl Linear for PlainLinear {
 
 /// y = x W^T, in x's type.
 pub(crate) fn plain_forward(queue: &Queue, weight: &Parameter, x: &Tensor) -> Result<Tensor> {
-    ops::matmul(queue, x, &weight.weight(queue, x.dtype())?, Layout::Nt, x.dtype())
+    let weight = weight.weight(queue, x.dtype())?;
+    ops::matmul(queue, x, &weight, Layout::Nt, Accumulate::F32, x.dtype())
 }
 
 /// dx = dy W, in dy's type.
@@ -65,7 +66,8 @@ pub(crate) fn plain_input_gradient(
     weight: &Parameter,
     dy: &Tensor,
 ) -> Result<Tensor> {
-    ops::matmul(queue, dy, &weight.weight(queue, dy.dtype())?, Layout::Nn, dy.dtype())
+    let weight = weight.weight(queue, dy.dtype())?;
+    ops::matmul(queue, dy, &weight, Layout::Nn, Accumulate::F32, dy.dtype())
 }
 
 /// Adds dy^T x, in f32, to the weight's gradient.
@@ -75,6 +77,6 @@ pub(crate) fn plain_weight_gradient(
     dy: &Tensor,
     x: &Tensor,
 ) -> Result<()> {
-    let dw = ops::matmul(queue, dy, x, Layout::Tn, DType::F32)?;
+    let dw = ops::matmul(queue, dy, x, Layout::Tn, Accumulate::F32, DType::F32)?;
     weight.gradient_mut().add(queue, dw)
 }

@@ -2,7 +2,7 @@
 //! windows and formats as its authors' code has them). 11, 6 and 7 bytes a parameter.
 
 use fp8lm_device::DType::{self, BF16, E4M3, E5M2, F16, F32};
-use fp8lm_ops::ScaleRule;
+use fp8lm_ops::{Accumulate, ScaleRule};
 
 use super::bf16;
 use crate::{
@@ -19,6 +19,7 @@ pub(super) fn level_1() -> Recipe {
             input: cast(E4M3, Scaling::Delayed(WINDOW)),
             weight: cast(E4M3, Scaling::JustInTime),
             output_gradient: cast(E5M2, Scaling::Delayed(WINDOW)),
+            accumulate: Accumulate::F32,
         }),
         working: None,
         gradient: GradientFormat {

@@ -2,7 +2,7 @@
 //! 18 bytes a parameter.
 
 use fp8lm_device::DType::{self, BF16, E4M3, E5M2};
-use fp8lm_ops::ScaleRule;
+use fp8lm_ops::{Accumulate, ScaleRule};
 
 use super::bf16;
 use crate::{Cast, Casts, Gemm, Precision, Recipe, Scaling};
@@ -11,7 +11,12 @@ use crate::{Cast, Casts, Gemm, Precision, Recipe, Scaling};
 const WINDOW: usize = 1024;
 
 pub(super) fn recipe() -> Recipe {
-    let casts = Casts { input: cast(E4M3), weight: cast(E4M3), output_gradient: cast(E5M2) };
+    let casts = Casts {
+        input: cast(E4M3),
+        weight: cast(E4M3),
+        output_gradient: cast(E5M2),
+        accumulate: Accumulate::F32,
+    };
     Recipe {
         name: "te".into(),
         activations: BF16,

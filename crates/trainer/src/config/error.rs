@@ -89,6 +89,12 @@ pub enum ConfigError {
         /// The recipe.
         recipe: String,
     },
+    /// A tensor core's accumulation for linears that do not multiply in FP8.
+    #[error("recipe.accumulate: the linears of recipe `{recipe}` do not multiply in FP8")]
+    AccumulateWithoutFp8 {
+        /// The recipe.
+        recipe: String,
+    },
     /// An exception for blocks that the model does not have.
     #[error(
         "recipe.overrides: blocks {first} to {last} are not in a model of model.layers = {layers}, counted from 0"

@@ -120,6 +120,7 @@ const RECIPE: Keys = &[
     ("second_moment", Storage),
     ("head_room", Word(&["pre", "post", "auto"])),
     ("grad_accumulation", Word(&["native", "f32"])),
+    ("accumulate", Word(&["f32", "wgmma", "cublaslt", "cublaslt-fast", "deepgemm"])),
     ("overrides", Tables(OVERRIDE)),
 ];
 

@@ -1,6 +1,7 @@
 //! From the name of a recipe, and its switches, to the recipe.
 
-use fp8lm_scaling::{Recipe, ScaleRule, recipe};
+use fp8lm_ops::Accumulate;
+use fp8lm_scaling::{Gemm, Recipe, ScaleRule, recipe};
 
 use super::{ConfigError, RecipeConfig};
 
@@ -14,6 +15,7 @@ impl RecipeConfig {
             second_moment: None,
             head_room: None,
             grad_accumulation: None,
+            accumulate: None,
             overrides: Vec::new(),
         }
     }
@@ -31,6 +33,13 @@ impl RecipeConfig {
         replace(&mut linears.second_moment, self.second_moment);
         replace(&mut linears.gradient.head_room, self.head_room);
         replace(&mut linears.gradient.accumulation, self.grad_accumulation);
+        match (&mut linears.gemm, self.accumulate) {
+            (Gemm::Fp8(casts), switch) => replace(&mut casts.accumulate, switch),
+            (Gemm::Plain, None | Some(Accumulate::F32)) => {}
+            (Gemm::Plain, Some(_)) => {
+                return Err(ConfigError::AccumulateWithoutFp8 { recipe: recipe.name });
+            }
+        }
         recipe.overrides.clone_from(&self.overrides);
         recipe.validate()?;
         Ok(recipe)

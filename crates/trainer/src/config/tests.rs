@@ -3,6 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use super::*;
+use fp8lm_scaling::Gemm;
 use toml::{Table, Value};
 
 /// The message of what `file`, laid over the quickstart, is refused with.
@@ -37,6 +38,7 @@ fn the_keys_are_those_of_the_structs() {
         second_moment: "f32".parse().ok(),
         head_room: Some(HeadRoom::Auto),
         grad_accumulation: Some(Accumulation::F32),
+        accumulate: Some(Accumulate::Cublaslt),
         overrides: vec![Override {
             blocks: Some([0, 1]),
             linear: Some(fp8lm_scaling::Linear::Down),
@@ -118,6 +120,17 @@ fn switches_change_the_linears_of_a_recipe() {
     expected.linears.master = "f32".parse().unwrap();
     expected.linears.gradient.head_room = HeadRoom::Pre;
     assert_eq!(recipe.resolve().unwrap(), expected);
+}
+
+#[test]
+fn products_of_fp8_are_summed_as_the_recipe_says() {
+    for accumulate in Accumulate::ALL {
+        let name = serde_json::to_value(accumulate).unwrap();
+        let set = format!("recipe.accumulate={}", name.as_str().unwrap());
+        let recipe = Config::load("quickstart", None, &[set]).unwrap().recipe.resolve().unwrap();
+        let Gemm::Fp8(casts) = recipe.linears.gemm else { panic!("{recipe:?}") };
+        assert_eq!(casts.accumulate, accumulate);
+    }
 }
 
 #[test]
@@ -232,6 +245,10 @@ fn values_that_clash_are_told_with_their_layers() {
             "recipe.head_room: the gradients of recipe `bf16` are f32 and have no scale",
         ),
         (
+            "recipe={name='bf16', accumulate='wgmma'}",
+            "recipe.accumulate: the linears of recipe `bf16` do not multiply in FP8",
+        ),
+        (
             "recipe.overrides=[{blocks=[2, 4], recipe='bf16'}]",
             "recipe.overrides: blocks 2 to 4 are not in a model of model.layers = 4, counted from 0",
         ),
@@ -280,7 +297,7 @@ fn a_configuration_that_was_not_loaded_is_checked_too() {
     assert_eq!(message.lines().count(), 1);
 }
 
-const KEYS: [&str; 43] = [
+const KEYS: [&str; 44] = [
     "data.batch",
     "data.files",
     "data.micro_batches",
@@ -305,6 +322,7 @@ const KEYS: [&str; 43] = [
     "optimizer.learning_rate",
     "optimizer.warmup",
     "optimizer.weight_decay",
+    "recipe.accumulate",
     "recipe.first_moment",
     "recipe.grad_accumulation",
     "recipe.head_room",

@@ -9,11 +9,12 @@
 use std::ops::Range;
 
 use super::{
-    chain::{COLS, Chain, ROWS, Tile},
+    chain::{COLS, Chain, Panel, Place, ROWS, Tile},
     operand::Operand,
 };
 use crate::{
     floats::FloatsMut,
+    scratch::Scratch,
     workers::{RowsOf, Workers},
 };
 
@@ -28,15 +29,16 @@ pub(super) struct Gemm<'a> {
 }
 
 impl Gemm<'_> {
-    /// Computes `d` with the accumulation model `chain`, which should be `#[inline(always)]`.
-    pub(super) fn run(&self, workers: &Workers, mut d: FloatsMut<'_>, chain: impl Chain) {
-        let mut panels = workers.scratch(self.n.min(COL_BLOCK).next_multiple_of(COLS) * self.k);
+    /// Computes `d` with the accumulation model `chain`.
+    pub(super) fn run<C: Chain>(&self, workers: &Workers, mut d: FloatsMut<'_>, chain: C) {
+        let mut panels =
+            Panels::new::<C>(workers, self.n.min(COL_BLOCK).next_multiple_of(COLS) * self.k);
         let row_block = self.row_block(workers.threads());
         for first in (0..self.n).step_by(COL_BLOCK) {
             let cols = first..self.n.min(first + COL_BLOCK);
             self.pack_b(workers, cols.clone(), &mut panels);
             let rows = RowsOf { values: d.reborrow(), width: self.n };
-            let panels = &*panels;
+            let panels = panels.as_panel();
             workers.rows(
                 self.m,
                 row_block,
@@ -56,19 +58,47 @@ impl Gemm<'_> {
         self.m.div_ceil(blocks.max(1)).next_multiple_of(ROWS).max(ROWS)
     }
 
-    fn pack_b(&self, workers: &Workers, cols: Range<usize>, panels: &mut [f32]) {
-        let out = RowsOf { values: panels, width: COLS * self.k };
+    fn pack_b(&self, workers: &Workers, cols: Range<usize>, panels: &mut Panels<'_>) {
+        let width = COLS * self.k;
+        let (values, exponents) = panels.slices_mut();
+        let exponents_width = width.min(exponents.len());
         workers.rows(
             cols.len().div_ceil(COLS),
             PACK_GRAIN,
-            out,
+            (RowsOf { values, width }, RowsOf { values: exponents, width: exponents_width }),
             #[inline(always)]
-            |range, out| {
+            |range, (values, exponents)| {
                 let first = cols.start + range.start * COLS;
                 let last = cols.end.min(cols.start + range.end * COLS);
-                self.b.pack::<COLS>(first..last, 0..self.k, out.values);
+                self.b.pack::<COLS>(first..last, 0..self.k, values.values);
+                self.b.exponents(values.values, exponents.values);
             },
         );
+    }
+}
+
+/// Memory for panels.
+struct Panels<'a> {
+    values: Scratch<'a>,
+    /// Two in the place of one value.
+    exponents: Scratch<'a>,
+}
+
+impl<'a> Panels<'a> {
+    /// For `len` values, an even number, and their exponents if the model reads them.
+    fn new<C: Chain>(workers: &'a Workers, len: usize) -> Self {
+        let exponents = if C::EXPONENTS { len / 2 } else { 0 };
+        Self { values: workers.scratch(len), exponents: workers.scratch(exponents) }
+    }
+
+    fn slices_mut(&mut self) -> (&mut [f32], &mut [u16]) {
+        (&mut self.values, bytemuck::cast_slice_mut(&mut self.exponents))
+    }
+
+    /// All of them, one panel behind the other.
+    fn as_panel<const W: usize>(&self) -> Panel<'_, W> {
+        let exponents: &[u16] = bytemuck::cast_slice(&self.exponents);
+        Panel { values: self.values.as_chunks().0, exponents: exponents.as_chunks().0 }
     }
 }
 
@@ -78,23 +108,25 @@ struct Block<'a> {
     rows: Range<usize>,
     cols: Range<usize>,
     /// The panels of b of these columns, each over all of k.
-    panels: &'a [f32],
+    panels: Panel<'a, COLS>,
 }
 
 impl Block<'_> {
     #[inline(always)]
-    fn run(&self, workers: &Workers, mut d: FloatsMut<'_>, chain: impl Chain) {
+    fn run<C: Chain>(&self, workers: &Workers, mut d: FloatsMut<'_>, chain: C) {
         let k = self.gemm.k;
         let rows = self.rows.len().next_multiple_of(ROWS);
         let cols = self.cols.len().next_multiple_of(COLS);
-        let mut a_panels = workers.scratch(rows * k.min(K_BLOCK));
+        let mut a_panels = Panels::new::<C>(workers, rows * k.min(K_BLOCK));
         let mut tiles = workers.scratch(rows * cols);
         let tiles = bytemuck::cast_slice_mut(&mut tiles);
         // An empty sum is still an output, so there is one part at least.
         for first in (0..k.max(1)).step_by(K_BLOCK) {
             let part = first..k.min(first + K_BLOCK);
-            self.gemm.a.pack::<ROWS>(self.rows.clone(), part.clone(), &mut a_panels);
-            self.add(part, &a_panels, tiles, &mut d, &chain);
+            let (values, exponents) = a_panels.slices_mut();
+            self.gemm.a.pack::<ROWS>(self.rows.clone(), part.clone(), values);
+            self.gemm.a.exponents(values, exponents);
+            self.add(part, a_panels.as_panel(), tiles, &mut d, &chain);
         }
     }
 
@@ -103,22 +135,26 @@ impl Block<'_> {
     fn add(
         &self,
         part: Range<usize>,
-        a_panels: &[f32],
+        a_panels: Panel<'_, ROWS>,
         tiles: &mut [Tile],
         d: &mut FloatsMut<'_>,
         chain: &impl Chain,
     ) {
         let k = self.gemm.k;
-        let (a_panels, _) = a_panels.as_chunks::<ROWS>();
-        let (b_panels, _) = self.panels.as_chunks::<COLS>();
         let tile_rows = self.rows.len().div_ceil(ROWS);
         for (col, tiles) in tiles.chunks_exact_mut(tile_rows.max(1)).enumerate() {
-            let b = &b_panels[col * k + part.start..][..part.len()];
+            let b = self.panels.part(col * k + part.start, part.len());
             for (row, tile) in tiles.iter_mut().enumerate() {
                 if part.start == 0 {
                     *tile = Tile::default();
                 }
-                chain(&a_panels[row * part.len()..][..part.len()], b, tile);
+                let a = a_panels.part(row * part.len(), part.len());
+                let at = Place {
+                    row: self.rows.start + row * ROWS,
+                    col: self.cols.start + col * COLS,
+                    k: part.start,
+                };
+                chain.add(at, a, b, tile);
                 if part.end == k {
                     self.store(tile, row * ROWS, col * COLS, d);
                 }

@@ -1,12 +1,12 @@
 //! Operands, and their panels: as many vectors as a tile has rows or columns, widened to f32 and
-//! interleaved, so that the values of one k lie side by side.
+//! interleaved, so that the values of one k lie side by side, and so do their exponents.
 
 use std::ops::Range;
 
 use fp8lm_formats::{E4M3, E5M2};
-use half::bf16;
+use half::{bf16, f16};
 
-use crate::floats::widen;
+use crate::states::Format;
 
 /// A matrix of vectors along k.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,7 @@ pub(super) struct Operand<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Stored<'a> {
     F32(&'a [f32]),
+    F16(&'a [f16]),
     BF16(&'a [bf16]),
     E4M3(&'a [E4M3]),
     E5M2(&'a [E5M2]),
@@ -49,14 +50,33 @@ impl<'a> Operand<'a> {
     ) {
         match self.stored {
             Stored::F32(values) => self.pack_typed::<f32, W>(values, vectors, k, panels),
+            Stored::F16(values) => self.pack_typed::<f16, W>(values, vectors, k, panels),
             Stored::BF16(values) => self.pack_typed::<bf16, W>(values, vectors, k, panels),
             Stored::E4M3(values) => self.pack_typed::<E4M3, W>(values, vectors, k, panels),
             Stored::E5M2(values) => self.pack_typed::<E5M2, W>(values, vectors, k, panels),
         }
     }
 
+    /// Writes the exponents of packed values, as many as there is room for: that of the leading
+    /// bit, or of the type's smallest normal number if that is larger, and [`EXPONENT_BIAS`]; 0 for
+    /// zeros.
     #[inline(always)]
-    fn pack_typed<T: Widen, const W: usize>(
+    pub(super) fn exponents(&self, panels: &[f32], exponents: &mut [u16]) {
+        let smallest_normal = match self.stored {
+            Stored::F32(_) | Stored::BF16(_) => -126,
+            Stored::F16(_) | Stored::E5M2(_) => -14,
+            Stored::E4M3(_) => -6,
+        };
+        for (value, exponent) in panels.iter().zip(exponents) {
+            let bits = value.to_bits() << 1;
+            let leading = (bits >> 24) as i32 - 127;
+            let biased = leading.max(smallest_normal) + EXPONENT_BIAS;
+            *exponent = if bits == 0 { 0 } else { biased as u16 };
+        }
+    }
+
+    #[inline(always)]
+    fn pack_typed<T: Format, const W: usize>(
         &self,
         values: &[T],
         vectors: Range<usize>,
@@ -82,7 +102,7 @@ impl<'a> Operand<'a> {
 
 /// Panels of `width` contiguous vectors, `stride` apart.
 #[inline(always)]
-fn interleave<T: Widen, const W: usize>(
+fn interleave<T: Format, const W: usize>(
     values: &[T],
     stride: usize,
     width: usize,
@@ -104,7 +124,7 @@ fn interleave<T: Widen, const W: usize>(
 
 /// Panels of `width` vectors side by side, each k `stride` after the one before it.
 #[inline(always)]
-fn copy<T: Widen, const W: usize>(
+fn copy<T: Format, const W: usize>(
     values: &[T],
     stride: usize,
     width: usize,
@@ -125,42 +145,12 @@ fn copy<T: Widen, const W: usize>(
 }
 
 #[inline(always)]
-fn widen_all<T: Widen>(values: &[T], out: &mut [f32]) {
+fn widen_all<T: Format>(values: &[T], out: &mut [f32]) {
     out.iter_mut().zip(values).for_each(|(out, value)| *out = value.widen());
 }
 
-/// A type whose values are all f32.
-trait Widen: Copy {
-    fn widen(self) -> f32;
-}
-
-impl Widen for f32 {
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        self
-    }
-}
-
-impl Widen for bf16 {
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        widen(self)
-    }
-}
-
-impl Widen for E4M3 {
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        self.to_f32()
-    }
-}
-
-impl Widen for E5M2 {
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        self.to_f32()
-    }
-}
+/// What keeps exponents, from -126 to 128, clear of the 0 of zeros, also when two are added.
+pub(super) const EXPONENT_BIAS: i32 = 1024;
 
 /// Elements of a contiguous vector that are widened before they are interleaved.
 const RUN: usize = 64;
