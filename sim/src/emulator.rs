@@ -9,10 +9,10 @@ use std::{
 };
 
 use fp8lm_device::{Device, Error, Event, Label, Launch, Memory, Properties, Result, Stream, View};
+use fp8lm_formats::Isa;
 
 use crate::{
     args::{Args, address},
-    isa::Isa,
     memory::Pool,
     twins,
     workers::Workers,

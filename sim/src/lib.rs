@@ -24,7 +24,6 @@ mod elementwise;
 mod emulator;
 mod floats;
 mod groups;
-mod isa;
 pub mod math;
 mod memory;
 pub mod mma;
@@ -37,4 +36,4 @@ mod twins;
 mod workers;
 
 pub use emulator::{Emulator, Options};
-pub use isa::Isa;
+pub use fp8lm_formats::Isa;

@@ -97,7 +97,7 @@ fn sum_of_sums(sums: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isa::Isa;
+    use fp8lm_formats::Isa;
 
     /// Values of very different size, so that every other order shows.
     fn values(n: usize) -> Vec<f32> {

@@ -3,9 +3,10 @@
 
 use std::ops::Range;
 
+use fp8lm_formats::Isa;
+
 use crate::{
     floats::FloatsMut,
-    isa::Isa,
     scratch::{Scratch, ScratchPool},
     states::StatesMut,
 };

@@ -31,8 +31,8 @@
 //! There is no arithmetic: FP8 is for storing, multiplying happens in wider formats.
 //!
 //! # Features
-//! `std` (default) lets `half` use the processor's conversions; `float8` adds `From` both ways with the types of that
-//! crate; `serde` writes every value as its code. Features only add.
+//! `std` (default) lets [`Isa`] find the processor's instruction sets, and `half` use its conversions; `float8` adds
+//! `From` both ways with the types of that crate; `serde` writes every value as its code. Features only add.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -43,6 +43,7 @@ mod encode;
 #[cfg(feature = "float8")]
 mod float8;
 mod fp8;
+mod isa;
 pub mod layout;
 pub mod philox;
 #[cfg(feature = "serde")]
@@ -53,6 +54,7 @@ pub use dtype::{DType, Element};
 pub use e8m0::E8M0;
 pub use encode::Overflow;
 pub use fp8::{E4M3, E4M3Fnuz, E5M2, E5M2Fnuz, Fp8};
+pub use isa::Isa;
 
 /// The README's example runs too.
 #[cfg(doctest)]

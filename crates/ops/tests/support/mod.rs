@@ -18,8 +18,7 @@ pub(crate) const TEST: Label = Label("test");
 
 /// Emulators of one and two threads on every instruction set of this machine.
 pub(crate) fn queues() -> Vec<(String, Queue)> {
-    let kinds =
-        [1, 2].into_iter().flat_map(|n| Isa::available().into_iter().map(move |isa| (n, isa)));
+    let kinds = [1, 2].into_iter().flat_map(|n| Isa::available().map(move |isa| (n, isa)));
     kinds
         .map(|(threads, isa)| {
             let device = Emulator::new(Options { threads, isa, ..Options::default() });
