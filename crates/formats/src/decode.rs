@@ -79,5 +79,12 @@ exact! {
     bf16: to_bf16;
 }
 
+/// The same number; any NaN as the canonical one. On integers, because to the compiler one NaN is as good as another.
+#[inline(always)]
+pub(crate) const fn canonical(x: f32) -> f32 {
+    let is_nan = (x.to_bits() & 0x7FFF_FFFF) as i32 > 0x7F80_0000;
+    f32::from_bits(if is_nan { CANONICAL_NAN } else { x.to_bits() })
+}
+
 /// The NaN of NVIDIA's tensor cores and conversions.
 pub(crate) const CANONICAL_NAN: u32 = 0x7FFF_FFFF;

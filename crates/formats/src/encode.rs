@@ -24,7 +24,7 @@ impl<L: Layout> Fp8<L> {
     #[inline(always)]
     #[must_use]
     pub const fn from_f32(x: f32, overflow: Overflow) -> Self {
-        let magnitude = round::<L>(min(x.abs(), Self::limit(overflow)));
+        let magnitude = steps::<L>().round(min(x.abs(), Self::limit(overflow))) as u8;
         Self::from_rounded(x, magnitude)
     }
 
@@ -96,7 +96,7 @@ impl<L: Layout> Fp8<L> {
         match overflow {
             Overflow::Saturate => Self::MAX_F32,
             Overflow::NonSaturate => {
-                f32::from_bits(Self::MAX_F32.to_bits() + (1 << discarded_bits::<L>()))
+                f32::from_bits(Self::MAX_F32.to_bits() + (1 << steps::<L>().discarded_bits))
             }
         }
     }
@@ -110,52 +110,65 @@ impl<L: Layout> Fp8<L> {
     }
 }
 
-/// The code of `abs` rounded to nearest-even; `abs` is not negative and at most the limit.
-///
-/// The floating-point adder rounds: in the binade of `magic` one unit in the last place is one step of the format at
-/// `abs`, so the low byte of the sum counts steps. Below the smallest normal value the step stays that of the smallest
-/// normal value, so subnormals need no case of their own. Every larger exponent then adds the steps of one binade.
-/// Wrapping operations only because checks would keep loops from becoming SIMD in debug builds.
+/// The grid of a format that is narrower than `f32`.
+#[derive(Clone, Copy)]
+pub(crate) struct Steps {
+    /// The exponent field that the format's smallest normal value has as an `f32`, in place.
+    min_exponent: u32,
+    /// The fraction bits of an `f32` that a normal value of the format has no room for.
+    discarded_bits: u32,
+}
+
+impl Steps {
+    pub(crate) const fn new(mantissa_bits: u32, bias: i32) -> Self {
+        Self {
+            min_exponent: ((F32_BIAS + 1 - bias) as u32) << F32_FRACTION_BITS,
+            discarded_bits: F32_FRACTION_BITS - mantissa_bits,
+        }
+    }
+
+    /// The code of `abs` rounded to nearest-even, in the low twelve bits; `abs` is not negative and at most the step
+    /// after the largest value.
+    ///
+    /// The floating-point adder rounds: in the binade of `magic` one unit in the last place is one step of the format
+    /// at `abs`, so the low bits of the sum count steps. Below the smallest normal value the step stays that of the
+    /// smallest normal value, so subnormals need no case of their own. Every larger exponent then adds the steps of
+    /// one binade. Wrapping operations only because checks would keep loops from becoming SIMD in debug builds.
+    #[inline(always)]
+    pub(crate) const fn round(self, abs: f32) -> u32 {
+        let exponent = self.exponent(abs);
+        // Counted from the smallest normal exponent; an even number of steps, so ties still go to even.
+        let origin = (self.min_exponent >> self.discarded_bits).wrapping_neg() & 0xFFF;
+        let magic =
+            exponent.wrapping_add(self.discarded_bits << F32_FRACTION_BITS).wrapping_add(origin);
+        let sum = (abs + f32::from_bits(magic)).to_bits();
+        sum.wrapping_add(exponent >> self.discarded_bits)
+    }
+
+    /// The exponent field of `abs`, in place, but at least that of the format's smallest normal value.
+    #[inline(always)]
+    const fn exponent(self, abs: f32) -> u32 {
+        let exponent = abs.to_bits() & F32_EXPONENT;
+        if exponent > self.min_exponent { exponent } else { self.min_exponent }
+    }
+}
+
 #[inline(always)]
-const fn round<L: Layout>(abs: f32) -> u8 {
-    let exponent = exponent::<L>(abs);
-    // Counted from the smallest normal exponent; an even number of steps, so ties still go to even.
-    let origin = (min_exponent::<L>() >> discarded_bits::<L>()).wrapping_neg() & 0xFF;
-    let magic =
-        exponent.wrapping_add(discarded_bits::<L>() << F32_FRACTION_BITS).wrapping_add(origin);
-    let sum = (abs + f32::from_bits(magic)).to_bits();
-    sum.wrapping_add(exponent >> discarded_bits::<L>()) as u8
+const fn steps<L: Layout>() -> Steps {
+    Steps::new(L::MANTISSA_BITS, L::BIAS)
 }
 
 /// The code of `abs` rounded up where the random bits carry; `abs` is not negative and at most the limit.
 #[inline(always)]
 const fn round_stochastically<L: Layout>(abs: f32, random: u32) -> u8 {
-    let exponent = exponent::<L>(abs);
+    let Steps { min_exponent, discarded_bits } = steps::<L>();
+    let exponent = steps::<L>().exponent(abs);
     let own_exponent = abs.to_bits() & F32_EXPONENT;
     // An f32 subnormal has no implicit one, but loses far more than 32 bits anyway.
     let significand = abs.to_bits() & F32_FRACTION | 1 << F32_FRACTION_BITS;
-    let shift = discarded_bits::<L>() + ((exponent - own_exponent) >> F32_FRACTION_BITS);
+    let shift = discarded_bits + ((exponent - own_exponent) >> F32_FRACTION_BITS);
     let steps = if shift < 32 { (significand + (random >> (32 - shift))) >> shift } else { 0 };
-    (steps + ((exponent - min_exponent::<L>()) >> discarded_bits::<L>())) as u8
-}
-
-/// The exponent field of `abs`, in place, but at least that of the format's smallest normal value.
-#[inline(always)]
-const fn exponent<L: Layout>(abs: f32) -> u32 {
-    let exponent = abs.to_bits() & F32_EXPONENT;
-    if exponent > min_exponent::<L>() { exponent } else { min_exponent::<L>() }
-}
-
-/// The exponent field that the format's smallest normal value has as an `f32`, in place.
-#[inline(always)]
-const fn min_exponent<L: Layout>() -> u32 {
-    ((F32_BIAS + 1 - L::BIAS) as u32) << F32_FRACTION_BITS
-}
-
-/// The fraction bits of an `f32` that a normal value of the format has no room for.
-#[inline(always)]
-const fn discarded_bits<L: Layout>() -> u32 {
-    F32_FRACTION_BITS - L::MANTISSA_BITS
+    (steps + ((exponent - min_exponent) >> discarded_bits)) as u8
 }
 
 /// The smaller; a NaN, replaced at the end, may become either. `f32::min` would cost an instruction to avoid it.

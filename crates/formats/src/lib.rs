@@ -2,7 +2,8 @@
 //!
 //! [`E4M3`] and [`E5M2`] are the two formats of the OCP 8-bit floating-point specification, which FP8 training runs
 //! on; [`E4M3Fnuz`] and [`E5M2Fnuz`] their variants without a negative zero; [`E8M0`] the power-of-two scale of the
-//! OCP microscaling specification. The four FP8 types are one generic type, [`Fp8`], in four [`layout`]s.
+//! OCP microscaling specification; [`E5M6`] twelve bits for activations that are stored. The four FP8 types are one
+//! generic type, [`Fp8`], in four [`layout`]s.
 //!
 //! ```
 //! use fp8lm_formats::{E4M3, Overflow};
@@ -38,6 +39,7 @@
 
 mod decode;
 mod dtype;
+mod e5m6;
 mod e8m0;
 mod encode;
 #[cfg(feature = "float8")]
@@ -51,6 +53,7 @@ mod serde;
 mod slice;
 
 pub use dtype::{DType, Element};
+pub use e5m6::E5M6;
 pub use e8m0::E8M0;
 pub use encode::Overflow;
 pub use fp8::{E4M3, E4M3Fnuz, E5M2, E5M2Fnuz, Fp8};

@@ -1,7 +1,7 @@
 //! Casts of slices with a scaling factor. The loops have no branches, so they become SIMD code of whatever
 //! instruction set the calling function is compiled for.
 
-use crate::decode::CANONICAL_NAN;
+use crate::decode::canonical;
 use crate::encode::Overflow;
 use crate::fp8::Fp8;
 use crate::layout::Layout;
@@ -50,8 +50,7 @@ impl<L: Layout> Fp8<L> {
     pub fn decode_slice(codes: &[Self], scale_inv: f32, out: &mut [f32]) {
         assert_eq!(codes.len(), out.len(), "as many values as codes");
         for (x, code) in out.iter_mut().zip(codes) {
-            let product = code.to_f32() * scale_inv;
-            *x = if product.is_nan() { f32::from_bits(CANONICAL_NAN) } else { product };
+            *x = canonical(code.to_f32() * scale_inv);
         }
     }
 }

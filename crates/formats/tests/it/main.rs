@@ -2,6 +2,7 @@
 
 mod casts;
 mod crates;
+mod e5m6;
 mod grid;
 mod scales;
 mod slices;
