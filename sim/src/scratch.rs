@@ -2,6 +2,7 @@
 //! memory costs a page fault every four kilobytes.
 
 use std::{
+    marker::PhantomData,
     ops::{Deref, DerefMut},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -17,19 +18,19 @@ pub(crate) struct ScratchPool {
 /// A cache line, so that vectors do not straddle two.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
-struct Line([f32; LINE]);
+struct Line([u8; LINE]);
 
-const LINE: usize = 16;
+const LINE: usize = 64;
 
 impl ScratchPool {
-    /// `len` numbers, whatever they are, aligned to a cache line.
-    pub(crate) fn take(&self, len: usize) -> Scratch<'_> {
-        let lines = len.div_ceil(LINE);
+    /// `len` elements, whatever they are, aligned to a cache line.
+    pub(crate) fn take<T: Pod>(&self, len: usize) -> Scratch<'_, T> {
+        let lines = (len * size_of::<T>()).div_ceil(LINE);
         let mut buffer = self.smallest_fit(lines).unwrap_or_default();
         if buffer.len() < lines {
             buffer.resize(lines, Line::zeroed());
         }
-        Scratch { buffer, len, pool: self }
+        Scratch { buffer, len, pool: self, elements: PhantomData }
     }
 
     /// The smallest free buffer of that length, or else the largest, which will grow.
@@ -48,27 +49,30 @@ impl ScratchPool {
 
 /// A buffer in use. It returns to its pool when dropped.
 #[derive(Debug)]
-pub(crate) struct Scratch<'a> {
+pub(crate) struct Scratch<'a, T> {
     buffer: Vec<Line>,
     len: usize,
     pool: &'a ScratchPool,
+    elements: PhantomData<T>,
 }
 
-impl Deref for Scratch<'_> {
-    type Target = [f32];
+impl<T: Pod> Deref for Scratch<'_, T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
-        &bytemuck::cast_slice(&self.buffer)[..self.len]
+    fn deref(&self) -> &[T] {
+        let bytes: &[u8] = bytemuck::cast_slice(&self.buffer);
+        bytemuck::cast_slice(&bytes[..self.len * size_of::<T>()])
     }
 }
 
-impl DerefMut for Scratch<'_> {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        &mut bytemuck::cast_slice_mut(&mut self.buffer)[..self.len]
+impl<T: Pod> DerefMut for Scratch<'_, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.buffer);
+        bytemuck::cast_slice_mut(&mut bytes[..self.len * size_of::<T>()])
     }
 }
 
-impl Drop for Scratch<'_> {
+impl<T> Drop for Scratch<'_, T> {
     fn drop(&mut self) {
         self.pool.lock().push(std::mem::take(&mut self.buffer));
     }
@@ -81,13 +85,13 @@ mod tests {
     #[test]
     fn buffers_are_reused() {
         let pool = ScratchPool::default();
-        pool.take(100)[99] = 7.0;
-        assert_eq!(pool.take(100)[99], 7.0);
-        let (first, second) = (pool.take(10), pool.take(1000));
-        assert_eq!((first.len(), second.len()), (10, 1000));
+        pool.take::<f32>(100)[99] = 7.0;
+        assert_eq!(pool.take::<f32>(100)[99], 7.0);
+        let (first, second) = (pool.take::<f32>(10), pool.take::<[u8; 3]>(4000));
+        assert_eq!((first.len(), second.len()), (10, 4000));
         let address = first.as_ptr();
         drop((first, second));
-        assert_eq!(pool.take(20).as_ptr(), address);
+        assert_eq!(pool.take::<f32>(20).as_ptr(), address);
         assert_eq!(pool.lock().len(), 2);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use bytemuck::Pod;
 use fp8lm_formats::Isa;
 
 use crate::{
@@ -35,8 +36,8 @@ impl Workers {
         self.pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads)
     }
 
-    /// Working memory of `len` numbers, whatever they are, until it is dropped.
-    pub(crate) fn scratch(&self, len: usize) -> Scratch<'_> {
+    /// Working memory of `len` elements, whatever they are, until it is dropped.
+    pub(crate) fn scratch<T: Pod>(&self, len: usize) -> Scratch<'_, T> {
         self.scratch.take(len)
     }
 

@@ -8,13 +8,14 @@
 
 use std::ops::Range;
 
+use bytemuck::Zeroable;
+
 use super::{
-    chain::{COLS, Chain, Panel, Place, ROWS, Tile},
+    chain::{Chain, Place},
     operand::Operand,
 };
 use crate::{
     floats::FloatsMut,
-    scratch::Scratch,
     workers::{RowsOf, Workers},
 };
 
@@ -31,14 +32,15 @@ pub(super) struct Gemm<'a> {
 impl Gemm<'_> {
     /// Computes `d` with the accumulation model `chain`.
     pub(super) fn run<C: Chain>(&self, workers: &Workers, mut d: FloatsMut<'_>, chain: C) {
-        let mut panels =
-            Panels::new::<C>(workers, self.n.min(COL_BLOCK).next_multiple_of(COLS) * self.k);
-        let row_block = self.row_block(workers.threads());
-        for first in (0..self.n).step_by(COL_BLOCK) {
-            let cols = first..self.n.min(first + COL_BLOCK);
-            self.pack_b(workers, cols.clone(), &mut panels);
+        let col_block = self.col_block::<C>();
+        let panels = self.n.min(col_block).div_ceil(C::COLS);
+        let mut panels = workers.scratch::<C::B>(panels * self.k.div_ceil(C::STEPS));
+        let row_block = self.row_block::<C>(workers.threads());
+        for first in (0..self.n).step_by(col_block) {
+            let cols = first..self.n.min(first + col_block);
+            self.pack_b::<C>(workers, cols.clone(), &mut panels);
             let rows = RowsOf { values: d.reborrow(), width: self.n };
-            let panels = panels.as_panel();
+            let panels = &panels[..];
             workers.rows(
                 self.m,
                 row_block,
@@ -46,117 +48,88 @@ impl Gemm<'_> {
                 #[inline(always)]
                 |rows, d| {
                     let cols = cols.clone();
-                    Block { gemm: self, rows, cols, panels }.run(workers, d.values, chain);
+                    Block { gemm: self, chain, rows, cols, panels }.run(workers, d.values);
                 },
             );
         }
     }
 
     /// Rows of a block: few enough for the cache, and a whole number of blocks for each thread.
-    fn row_block(&self, threads: usize) -> usize {
+    fn row_block<C: Chain>(&self, threads: usize) -> usize {
         let blocks = self.m.div_ceil(ROW_BLOCK).next_multiple_of(threads);
-        self.m.div_ceil(blocks.max(1)).next_multiple_of(ROWS).max(ROWS)
+        self.m.div_ceil(blocks.max(1)).next_multiple_of(C::ROWS).max(C::ROWS)
     }
 
-    fn pack_b(&self, workers: &Workers, cols: Range<usize>, panels: &mut Panels<'_>) {
-        let width = COLS * self.k;
-        let (values, exponents) = panels.slices_mut();
-        let exponents_width = width.min(exponents.len());
+    /// Columns whose panels are packed at once.
+    fn col_block<C: Chain>(&self) -> usize {
+        let panel = self.k.div_ceil(C::STEPS) * size_of::<C::B>();
+        let panels = PANEL_BYTES / panel.max(1);
+        (panels * C::COLS).clamp(C::COLS, COL_BLOCK.next_multiple_of(C::COLS))
+    }
+
+    fn pack_b<C: Chain>(&self, workers: &Workers, cols: Range<usize>, panels: &mut [C::B]) {
+        let panels = RowsOf { values: panels, width: self.k.div_ceil(C::STEPS) };
         workers.rows(
-            cols.len().div_ceil(COLS),
+            cols.len().div_ceil(C::COLS),
             PACK_GRAIN,
-            (RowsOf { values, width }, RowsOf { values: exponents, width: exponents_width }),
+            panels,
             #[inline(always)]
-            |range, (values, exponents)| {
-                let first = cols.start + range.start * COLS;
-                let last = cols.end.min(cols.start + range.end * COLS);
-                self.b.pack::<COLS>(first..last, 0..self.k, values.values);
-                self.b.exponents(values.values, exponents.values);
+            |range, panels| {
+                let first = cols.start + range.start * C::COLS;
+                let last = cols.end.min(cols.start + range.end * C::COLS);
+                C::pack_b(&self.b, first..last, 0..self.k, panels.values);
             },
         );
     }
 }
 
-/// Memory for panels.
-struct Panels<'a> {
-    values: Scratch<'a>,
-    /// Two in the place of one value.
-    exponents: Scratch<'a>,
-}
-
-impl<'a> Panels<'a> {
-    /// For `len` values, an even number, and their exponents if the model reads them.
-    fn new<C: Chain>(workers: &'a Workers, len: usize) -> Self {
-        let exponents = if C::EXPONENTS { len / 2 } else { 0 };
-        Self { values: workers.scratch(len), exponents: workers.scratch(exponents) }
-    }
-
-    fn slices_mut(&mut self) -> (&mut [f32], &mut [u16]) {
-        (&mut self.values, bytemuck::cast_slice_mut(&mut self.exponents))
-    }
-
-    /// All of them, one panel behind the other.
-    fn as_panel<const W: usize>(&self) -> Panel<'_, W> {
-        let exponents: &[u16] = bytemuck::cast_slice(&self.exponents);
-        Panel { values: self.values.as_chunks().0, exponents: exponents.as_chunks().0 }
-    }
-}
-
 /// One thread's share at a time: a block of rows by a block of columns, over all of k.
-struct Block<'a> {
+struct Block<'a, C: Chain> {
     gemm: &'a Gemm<'a>,
+    chain: C,
     rows: Range<usize>,
     cols: Range<usize>,
     /// The panels of b of these columns, each over all of k.
-    panels: Panel<'a, COLS>,
+    panels: &'a [C::B],
 }
 
-impl Block<'_> {
+impl<C: Chain> Block<'_, C> {
     #[inline(always)]
-    fn run<C: Chain>(&self, workers: &Workers, mut d: FloatsMut<'_>, chain: C) {
+    fn run(&self, workers: &Workers, mut d: FloatsMut<'_>) {
         let k = self.gemm.k;
-        let rows = self.rows.len().next_multiple_of(ROWS);
-        let cols = self.cols.len().next_multiple_of(COLS);
-        let mut a_panels = Panels::new::<C>(workers, rows * k.min(K_BLOCK));
-        let mut tiles = workers.scratch(rows * cols);
-        let tiles = bytemuck::cast_slice_mut(&mut tiles);
+        let rows = self.rows.len().div_ceil(C::ROWS);
+        let cols = self.cols.len().div_ceil(C::COLS);
+        let mut panels = workers.scratch::<C::A>(rows * k.min(C::PART).div_ceil(C::STEPS));
+        let mut tiles = workers.scratch::<C::Tile>(rows * cols);
         // An empty sum is still an output, so there is one part at least.
-        for first in (0..k.max(1)).step_by(K_BLOCK) {
-            let part = first..k.min(first + K_BLOCK);
-            let (values, exponents) = a_panels.slices_mut();
-            self.gemm.a.pack::<ROWS>(self.rows.clone(), part.clone(), values);
-            self.gemm.a.exponents(values, exponents);
-            self.add(part, a_panels.as_panel(), tiles, &mut d, &chain);
+        for first in (0..k.max(1)).step_by(C::PART) {
+            let part = first..k.min(first + C::PART);
+            let panels = &mut panels[..rows * part.len().div_ceil(C::STEPS)];
+            C::pack_a(&self.gemm.a, self.rows.clone(), part.clone(), panels);
+            self.add(part, panels, &mut tiles, &mut d);
         }
     }
 
     /// Adds one part of k to every tile, and writes the tiles out after the last part.
     #[inline(always)]
-    fn add(
-        &self,
-        part: Range<usize>,
-        a_panels: Panel<'_, ROWS>,
-        tiles: &mut [Tile],
-        d: &mut FloatsMut<'_>,
-        chain: &impl Chain,
-    ) {
-        let k = self.gemm.k;
-        let tile_rows = self.rows.len().div_ceil(ROWS);
-        for (col, tiles) in tiles.chunks_exact_mut(tile_rows.max(1)).enumerate() {
-            let b = self.panels.part(col * k + part.start, part.len());
+    fn add(&self, part: Range<usize>, a: &[C::A], tiles: &mut [C::Tile], d: &mut FloatsMut<'_>) {
+        let rows = self.rows.len().div_ceil(C::ROWS);
+        let steps = part.len().div_ceil(C::STEPS);
+        for (col, tiles) in tiles.chunks_exact_mut(rows.max(1)).enumerate() {
+            let b = col * self.gemm.k.div_ceil(C::STEPS) + part.start / C::STEPS;
+            let b = &self.panels[b..b + steps];
             for (row, tile) in tiles.iter_mut().enumerate() {
                 if part.start == 0 {
-                    *tile = Tile::default();
+                    *tile = C::Tile::zeroed();
                 }
-                let a = a_panels.part(row * part.len(), part.len());
                 let at = Place {
-                    row: self.rows.start + row * ROWS,
-                    col: self.cols.start + col * COLS,
+                    row: self.rows.start + row * C::ROWS,
+                    col: self.cols.start + col * C::COLS,
                     k: part.start,
                 };
-                chain.add(at, a, b, tile);
-                if part.end == k {
-                    self.store(tile, row * ROWS, col * COLS, d);
+                self.chain.add(at, &a[row * steps..][..steps], b, tile);
+                if part.end == self.gemm.k {
+                    self.store(tile, row * C::ROWS, col * C::COLS, d);
                 }
             }
         }
@@ -164,26 +137,22 @@ impl Block<'_> {
 
     /// The epilogue of one tile.
     #[inline(always)]
-    fn store(&self, tile: &Tile, row: usize, col: usize, d: &mut FloatsMut<'_>) {
-        let cols = COLS.min(self.cols.len() - col);
-        for (i, sums) in tile.iter().enumerate().take(self.rows.len() - row) {
-            let sums = sums.as_flattened();
-            let scaled: [f32; COLS] = std::array::from_fn(|j| sums[j] * self.gemm.alpha);
-            let first = (row + i) * self.gemm.n + self.cols.start + col;
-            if cols == COLS {
-                d.store(first, &scaled);
-            } else {
-                d.store(first, &scaled[..cols]);
-            }
+    fn store(&self, tile: &mut C::Tile, row: usize, col: usize, d: &mut FloatsMut<'_>) {
+        let sums: &mut [f32] = bytemuck::cast_slice_mut(std::slice::from_mut(tile));
+        let rows = self.rows.len() - row;
+        let cols = C::COLS.min(self.cols.len() - col);
+        for (i, sums) in sums.chunks_exact_mut(C::COLS).enumerate().take(rows) {
+            sums.iter_mut().for_each(|sum| *sum *= self.gemm.alpha);
+            d.store((row + i) * self.gemm.n + self.cols.start + col, &sums[..cols]);
         }
     }
 }
 
-/// Rows of a block at most: with [`K_BLOCK`], 96 KiB of the second-level cache.
+/// Rows of a block, about: so many times [`PART`](Chain::PART) fit the second-level cache.
 const ROW_BLOCK: usize = 96;
-/// Steps of k in a row block: a panel of b takes 16 KiB of the first-level cache.
-const K_BLOCK: usize = 256;
-/// Columns whose panels are packed at once.
+/// Columns whose panels are packed at once, at most.
 const COL_BLOCK: usize = 2048;
+/// Bytes that packed panels of b may take, about half of a third-level cache.
+const PANEL_BYTES: usize = 16 << 20;
 /// Panels of b that one thread packs at a time.
 const PACK_GRAIN: usize = 3;

@@ -1,26 +1,48 @@
 //! Accumulation models: how the products of one output are summed.
 //!
-//! A model works on a tile of outputs at a time, over panels of widened operands. It is plain Rust
-//! over arrays as long as a vector; compiled for AVX2, the tile of [`Fma`] stays in registers.
+//! A model works on a tile of outputs at a time, over panels of operands that it packed as it likes
+//! them. Most are plain Rust over arrays as long as a vector.
 
-/// Rows of a tile. With [`COLS`] they make twelve vectors of eight, which leaves four of the
-/// sixteen registers of AVX2 for the operands.
-pub(super) const ROWS: usize = 6;
-/// Columns of a tile.
-pub(super) const COLS: usize = 16;
+use std::ops::Range;
 
-/// The accumulators of a tile, in vectors of eight columns.
-pub(super) type Tile = [[[f32; 8]; COLS / 8]; ROWS];
+use bytemuck::Pod;
 
-/// An accumulation model.
+use super::operand::Operand;
+
+/// An accumulation model. Its functions should be `#[inline(always)]`.
 pub(super) trait Chain: Copy + Sync {
-    /// Whether it reads the exponents of a panel.
-    const EXPONENTS: bool;
+    /// [`STEPS`](Self::STEPS) steps of k of [`ROWS`](Self::ROWS) vectors of a, packed.
+    type A: Pod + Send + Sync;
+    /// The same steps of [`COLS`](Self::COLS) vectors of b.
+    type B: Pod + Send + Sync;
+    /// The accumulators of a tile: `ROWS` by `COLS` numbers in f32, row by row.
+    type Tile: Pod;
+
+    /// Rows of a tile.
+    const ROWS: usize;
+    /// Columns of a tile, at most [`MAX_COLS`].
+    const COLS: usize;
+    /// Steps of k that are packed together. The last ones of all are filled up with such as change
+    /// no accumulator.
+    const STEPS: usize = 1;
+    /// Steps of k after which a tile goes back to memory, a multiple of `STEPS`: with fewer, a
+    /// panel of b stays in the first-level cache.
+    const PART: usize = 256;
+
+    /// Packs steps `k` of `vectors` of a, panel by panel of `ROWS` vectors, the last filled up with
+    /// any. `k` starts at a multiple of `PART`, and ends at one or at the end of all.
+    fn pack_a(a: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [Self::A]);
+
+    /// Packs steps `k` of `vectors` of b, panel by panel of `COLS` vectors.
+    fn pack_b(b: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [Self::B]);
 
     /// Adds the products of some steps of k, ascending, to a tile that holds those of all steps
-    /// before, or +0. Should be `#[inline(always)]`.
-    fn add(&self, at: Place, a: Panel<'_, ROWS>, b: Panel<'_, COLS>, tile: &mut Tile);
+    /// before, or what the sums start from.
+    fn add(&self, at: Place, a: &[Self::A], b: &[Self::B], tile: &mut Self::Tile);
 }
+
+/// Columns of a tile at most.
+pub(super) const MAX_COLS: usize = 64;
 
 /// The first row, column and step of k that a tile is about.
 #[derive(Clone, Copy, Debug)]
@@ -31,47 +53,34 @@ pub(super) struct Place {
     pub(super) k: usize,
 }
 
-/// Steps of k of as many vectors as a tile has rows or columns.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Panel<'a, const W: usize> {
-    pub(super) values: &'a [[f32; W]],
-    /// Those of the values, as [`exponents`](super::operand::exponents) writes them; none if the
-    /// model does not read them.
-    pub(super) exponents: &'a [[u16; W]],
-}
-
-impl<'a, const W: usize> Panel<'a, W> {
-    /// `steps` steps at a time, the last time perhaps fewer.
-    #[inline(always)]
-    pub(super) fn chunks(self, steps: usize) -> impl Iterator<Item = Self> {
-        (0..self.values.len()).step_by(steps).map(
-            #[inline(always)]
-            move |first| self.part(first, steps.min(self.values.len() - first)),
-        )
-    }
-
-    /// The `steps` steps from `first` on.
-    #[inline(always)]
-    pub(super) fn part(self, first: usize, steps: usize) -> Self {
-        let range = first..first + steps;
-        Self {
-            values: &self.values[range.clone()],
-            exponents: self.exponents.get(range).unwrap_or_default(),
-        }
-    }
-}
-
 /// The model of a CPU: acc = fma(a, b, acc).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fma;
 
+/// Compiled for AVX2, a tile of six rows by two vectors of eight stays in registers, and leaves
+/// four of the sixteen for the operands.
 impl Chain for Fma {
-    const EXPONENTS: bool = false;
+    type A = [f32; 6];
+    type B = [f32; 16];
+    type Tile = [[[f32; 8]; 2]; 6];
+
+    const ROWS: usize = 6;
+    const COLS: usize = 16;
 
     #[inline(always)]
-    fn add(&self, _: Place, a: Panel<'_, ROWS>, b: Panel<'_, COLS>, tile: &mut Tile) {
+    fn pack_a(a: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [Self::A]) {
+        a.pack(vectors, k, panels);
+    }
+
+    #[inline(always)]
+    fn pack_b(b: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [Self::B]) {
+        b.pack(vectors, k, panels);
+    }
+
+    #[inline(always)]
+    fn add(&self, _: Place, a: &[Self::A], b: &[Self::B], tile: &mut Self::Tile) {
         let mut sums = *tile;
-        for (a, b) in a.values.iter().zip(b.values) {
+        for (a, b) in a.iter().zip(b) {
             let (b, _) = b.as_chunks::<8>();
             for (sums, a) in sums.iter_mut().zip(a) {
                 for (sums, b) in sums.iter_mut().zip(b) {

@@ -1,6 +1,13 @@
 //! Chains that start anew every 128 steps of k and are summed in f32.
 
-use super::chain::{COLS, Chain, Panel, Place, ROWS, Tile};
+use std::ops::Range;
+
+use bytemuck::Zeroable;
+
+use super::{
+    chain::{Chain, MAX_COLS, Place},
+    operand::Operand,
+};
 use crate::mma::PROMOTION;
 
 /// acc = fma(scale, partial, acc), with `partial` a chain over 128 steps from +0.
@@ -23,37 +30,72 @@ pub(super) struct Scales<'a> {
 }
 
 impl<C: Chain> Chain for Promoted<'_, C> {
-    const EXPONENTS: bool = C::EXPONENTS;
+    type A = C::A;
+    type B = C::B;
+    type Tile = C::Tile;
+
+    const ROWS: usize = C::ROWS;
+    const COLS: usize = C::COLS;
+    const STEPS: usize = C::STEPS;
+    const PART: usize = C::PART.next_multiple_of(PROMOTION);
 
     #[inline(always)]
-    fn add(&self, at: Place, a: Panel<'_, ROWS>, b: Panel<'_, COLS>, tile: &mut Tile) {
-        for (block, (a, b)) in a.chunks(PROMOTION).zip(b.chunks(PROMOTION)).enumerate() {
+    fn pack_a(a: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [C::A]) {
+        C::pack_a(a, vectors, k, panels);
+    }
+
+    #[inline(always)]
+    fn pack_b(b: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [C::B]) {
+        C::pack_b(b, vectors, k, panels);
+    }
+
+    #[inline(always)]
+    fn add(&self, at: Place, a: &[C::A], b: &[C::B], tile: &mut C::Tile) {
+        let steps = PROMOTION / C::STEPS;
+        for (block, (a, b)) in a.chunks(steps).zip(b.chunks(steps)).enumerate() {
             let at = Place { k: at.k + block * PROMOTION, ..at };
-            let mut partial = Tile::default();
+            let mut partial = C::Tile::zeroed();
             self.chain.add(at, a, b, &mut partial);
-            let (rows, cols) = self.factors(at);
-            for ((sums, partial), row) in tile.iter_mut().zip(&partial).zip(rows) {
-                let sums = sums.as_flattened_mut().iter_mut();
-                for ((sum, partial), col) in sums.zip(partial.as_flattened()).zip(cols) {
-                    *sum = (row * col).mul_add(*partial, *sum);
-                }
-            }
+            self.promote(at, &partial, tile);
         }
     }
 }
 
-impl<C> Promoted<'_, C> {
-    /// The factors of a tile's rows and of its columns. Those that only fill the tile up have none.
+impl<C: Chain> Promoted<'_, C> {
     #[inline(always)]
-    fn factors(&self, at: Place) -> ([f32; ROWS], [f32; COLS]) {
-        let Some(Scales { a, b, b_vectors, blocks }) = self.scales else {
-            return ([1.0; ROWS], [1.0; COLS]);
-        };
-        let block = at.k / PROMOTION;
-        let factor = |factors: &[f32], vector| {
-            factors.get(vector * blocks + block).copied().unwrap_or_default()
-        };
-        let rows = std::array::from_fn(|i| factor(a, at.row + i));
-        (rows, std::array::from_fn(|j| factor(b, (at.col + j) / b_vectors)))
+    fn promote(&self, at: Place, partial: &C::Tile, tile: &mut C::Tile) {
+        let cols: [f32; MAX_COLS] =
+            std::array::from_fn(
+                |j| {
+                    if j < C::COLS { self.factor_of_b(at.col + j, at.k) } else { 0.0 }
+                },
+            );
+        let partial: &[f32] = bytemuck::cast_slice(std::slice::from_ref(partial));
+        let sums: &mut [f32] = bytemuck::cast_slice_mut(std::slice::from_mut(tile));
+        let rows = sums.chunks_exact_mut(C::COLS).zip(partial.chunks_exact(C::COLS));
+        for (i, (sums, partial)) in rows.enumerate() {
+            let row = self.factor_of_a(at.row + i, at.k);
+            for ((sum, partial), col) in sums.iter_mut().zip(partial).zip(&cols) {
+                *sum = (row * col).mul_add(*partial, *sum);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn factor_of_a(&self, vector: usize, k: usize) -> f32 {
+        self.scales.map_or(1.0, |scales| scales.factor(scales.a, vector, k))
+    }
+
+    #[inline(always)]
+    fn factor_of_b(&self, vector: usize, k: usize) -> f32 {
+        self.scales.map_or(1.0, |scales| scales.factor(scales.b, vector / scales.b_vectors, k))
+    }
+}
+
+impl Scales<'_> {
+    /// Vectors that only fill a tile up have none.
+    #[inline(always)]
+    fn factor(&self, factors: &[f32], row: usize, k: usize) -> f32 {
+        factors.get(row * self.blocks + k / PROMOTION).copied().unwrap_or_default()
     }
 }

@@ -8,11 +8,15 @@
 
 use std::{
     marker::PhantomData,
-    ops::{Add, Mul, RangeInclusive},
+    ops::{Add, Mul, Range, RangeInclusive},
 };
 
-use super::chain::{COLS, Chain, Panel, Place, ROWS, Tile};
-use super::operand::EXPONENT_BIAS;
+use bytemuck::{Pod, Zeroable};
+
+use super::{
+    chain::{Chain, Place},
+    operand::{Operand, Step},
+};
 
 /// The chain of a tensor core whose terms are held in `T`: FP8 operands in f32, f16 and BF16 in f64.
 #[derive(Clone, Copy, Debug)]
@@ -25,22 +29,91 @@ impl<T> TensorCore<T> {
 }
 
 impl<T: Term> Chain for TensorCore<T> {
-    const EXPONENTS: bool = true;
+    type A = Rows;
+    type B = Cols;
+    type Tile = Tile;
+
+    const ROWS: usize = ROWS;
+    const COLS: usize = COLS;
 
     #[inline(always)]
-    fn add(&self, _: Place, a: Panel<'_, ROWS>, b: Panel<'_, COLS>, tile: &mut Tile) {
+    fn pack_a(a: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [Rows]) {
+        a.pack(vectors, k, panels);
+    }
+
+    #[inline(always)]
+    fn pack_b(b: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [Cols]) {
+        b.pack(vectors, k, panels);
+    }
+
+    #[inline(always)]
+    fn add(&self, _: Place, a: &[Rows], b: &[Cols], tile: &mut Tile) {
         for (a, b) in a.chunks(T::PRODUCTS).zip(b.chunks(T::PRODUCTS)) {
-            let largest = largest_exponents(a.exponents, b.exponents);
+            let largest = largest_exponents(a, b);
             for first in (0..ROWS).step_by(GROUP) {
                 for half in 0..COLS / 8 {
                     let mut group = Group::<T>::new(first, half, tile, &largest);
-                    group.add(a.values, b.values);
+                    group.add(a, b);
                     group.write(tile);
                 }
             }
         }
     }
 }
+
+const ROWS: usize = 6;
+const COLS: usize = 16;
+
+/// The accumulators of a tile, in vectors of eight columns.
+type Tile = [[[f32; 8]; COLS / 8]; ROWS];
+
+/// One step of k of the rows of a tile.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Rows {
+    values: [f32; ROWS],
+    exponents: [u16; ROWS],
+}
+
+/// One step of k of the columns of a tile.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Cols {
+    values: [f32; COLS],
+    exponents: [u16; COLS],
+}
+
+impl Step<ROWS> for Rows {
+    #[inline(always)]
+    fn pack(values: [f32; ROWS], min_exponent: i32) -> Self {
+        Self { values, exponents: exponents(values, min_exponent) }
+    }
+}
+
+impl Step<COLS> for Cols {
+    #[inline(always)]
+    fn pack(values: [f32; COLS], min_exponent: i32) -> Self {
+        Self { values, exponents: exponents(values, min_exponent) }
+    }
+}
+
+/// That of the leading bit, or the smallest one if that is larger, and [`EXPONENT_BIAS`]; 0 for
+/// zeros.
+#[inline(always)]
+fn exponents<const W: usize>(values: [f32; W], min_exponent: i32) -> [u16; W] {
+    values.map(
+        #[inline(always)]
+        |value| {
+            let bits = value.to_bits() << 1;
+            let leading = (bits >> 24) as i32 - 127;
+            let biased = leading.max(min_exponent) + EXPONENT_BIAS;
+            if bits == 0 { 0 } else { biased as u16 }
+        },
+    )
+}
+
+/// What keeps exponents, from -126 to 128, clear of the 0 of zeros, also when two are added.
+const EXPONENT_BIAS: i32 = 1024;
 
 /// A type that holds a step's terms and their sum exactly.
 pub(super) trait Term:
@@ -115,11 +188,11 @@ impl Term for f64 {
 /// For each output the largest sum of two exponents, each with its bias. One with a zero operand is
 /// smaller than any without.
 #[inline(always)]
-fn largest_exponents(a: &[[u16; ROWS]], b: &[[u16; COLS]]) -> [[u16; COLS]; ROWS] {
-    let mut largest = [[0; COLS]; ROWS];
+fn largest_exponents(a: &[Rows], b: &[Cols]) -> [[u16; COLS]; ROWS] {
+    let mut largest = [[0u16; COLS]; ROWS];
     for (a, b) in a.iter().zip(b) {
-        for (largest, a) in largest.iter_mut().zip(a) {
-            for (largest, b) in largest.iter_mut().zip(b) {
+        for (largest, a) in largest.iter_mut().zip(&a.exponents) {
+            for (largest, b) in largest.iter_mut().zip(&b.exponents) {
                 *largest = (*largest).max(a.wrapping_add(*b));
             }
         }
@@ -163,12 +236,12 @@ impl<T: Term> Group<T> {
     }
 
     #[inline(always)]
-    fn add(&mut self, a: &[[f32; ROWS]], b: &[[f32; COLS]]) {
+    fn add(&mut self, a: &[Rows], b: &[Cols]) {
         let (mut sums, scales) = (self.sums, self.scales);
         for (a, b) in a.iter().zip(b) {
-            let b = b.as_chunks::<8>().0[self.half];
+            let b = b.values.as_chunks::<8>().0[self.half];
             for i in 0..GROUP {
-                let a = T::from(a[self.first + i]);
+                let a = T::from(a.values[self.first + i]);
                 for j in 0..8 {
                     sums[i][j] = sums[i][j] + (a * T::from(b[j]) * scales[i][j]).truncated();
                 }
