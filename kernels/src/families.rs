@@ -5,6 +5,7 @@ use crate::Kernel;
 mod activation;
 mod adamw;
 mod attention;
+mod blocks;
 mod cast;
 mod cross_entropy;
 mod embedding;
@@ -21,6 +22,7 @@ pub(crate) const ALL: &[&[Kernel]] = &[
     activation::KERNELS,
     adamw::KERNELS,
     attention::KERNELS,
+    blocks::KERNELS,
     cast::KERNELS,
     cross_entropy::KERNELS,
     embedding::KERNELS,

@@ -92,6 +92,8 @@ pub(crate) const OPERAND: &[DType] =
 pub(crate) const HALF_OR_FP8: &[DType] = &[DType::F16, DType::BF16, DType::E4M3, DType::E5M2];
 /// The formats that a parameter or an optimizer state may be kept in.
 pub(crate) const STATE: &[DType] = &[DType::F32, DType::BF16, DType::F16, DType::E4M3, DType::E5M2];
+/// What multiplies the codes of a block.
+pub(crate) const FACTOR: &[DType] = &[DType::F32, DType::E8M0];
 /// Single precision alone.
 pub(crate) const F32: &[DType] = &[DType::F32];
 /// Double precision alone.

@@ -9,6 +9,7 @@ use crate::{args::Args, workers::Workers};
 mod activation;
 mod adamw;
 mod attention;
+mod blocks;
 mod cast;
 mod cross_entropy;
 mod embedding;
@@ -36,6 +37,7 @@ const FAMILIES: &[&[(&str, Twin)]] = &[
     activation::TWINS,
     adamw::TWINS,
     attention::TWINS,
+    blocks::TWINS,
     cast::TWINS,
     cross_entropy::TWINS,
     embedding::TWINS,

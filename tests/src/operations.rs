@@ -11,7 +11,8 @@ use fp8lm_device::{
     Tensor, View,
 };
 use fp8lm_ops::{
-    self as ops, Accumulate, AdamW, Heads, Layout, Operand, RopeTables, ScaleRule, State,
+    self as ops, Accumulate, AdamW, BlockCast, BlockRule, Blocks, Heads, Layout, Operand,
+    RopeTables, ScaleRule, State,
 };
 
 mockall::mock! {
@@ -207,6 +208,16 @@ const OPERATIONS: &[(&str, Operation)] = &[
         ops::quantize_transpose(q, &x, &f32(q, 1), &code, &e4m3(q, [8, 6]), &f32(q, 1), &counts)
     }),
     ("dequantize", |q| ops::dequantize(q, &e4m3(q, 8), &f32(q, 1), &f32(q, 8))),
+    ("quantize_tile", |q| quantize_blocks(q, Blocks::Tile, BlockRule::Exact)),
+    ("quantize_block", |q| quantize_blocks(q, Blocks::Block, BlockRule::Ue8m0)),
+    ("quantize_mx", |q| quantize_blocks(q, Blocks::Mx, BlockRule::Up)),
+    ("quantize_tile_transpose", |q| {
+        let (x, code, scale_inv) = (f32(q, [6, 200]), e4m3(q, [200, 6]), f32(q, [200, 1]));
+        ops::quantize_tile_transpose(q, &x, BlockRule::Exact, &code, &scale_inv)
+    }),
+    ("dequantize_tile", |q| dequantize_blocks(q, Blocks::Tile)),
+    ("dequantize_block", |q| dequantize_blocks(q, Blocks::Block)),
+    ("dequantize_mx", |q| dequantize_blocks(q, Blocks::Mx)),
     ("quantize_groups", |q| ops::quantize_groups(q, &f32(q, 200), &e4m3(q, 200), &f32(q, [2, 2]))),
     ("dequantize_groups", |q| {
         ops::dequantize_groups(q, &e4m3(q, 200), &f32(q, [2, 2]), &f32(q, 200))
@@ -235,6 +246,20 @@ fn block_scaled(queue: &Queue, accumulate: Accumulate) -> Result<()> {
     let a = Operand { values: &a, scale_inv: &tiles };
     let b = Operand { values: &b, scale_inv: &blocks };
     ops::matmul_block_scaled(queue, a, b, accumulate, DType::BF16).map(drop)
+}
+
+fn quantize_blocks(queue: &Queue, blocks: Blocks, rule: BlockRule) -> Result<()> {
+    let (x, code) = (f32(queue, [6, 200]), e4m3(queue, [6, 200]));
+    let scale_inv = f32(queue, blocks.scale_shape(x.shape()));
+    let (amax, counts) = (f32(queue, 1), tensor(queue, DType::U64, 2));
+    let cast = BlockCast { blocks, rule, divide: true };
+    ops::quantize_blocks(queue, &x, cast, &code, &scale_inv, &amax, &counts)
+}
+
+fn dequantize_blocks(queue: &Queue, blocks: Blocks) -> Result<()> {
+    let (code, y) = (e4m3(queue, [6, 200]), f32(queue, [6, 200]));
+    let scale_inv = f32(queue, blocks.scale_shape(code.shape()));
+    ops::dequantize_blocks(queue, &code, &scale_inv, blocks, &y)
 }
 
 const HEADS: Heads = Heads { batch: 2, context: 3, heads: 2, head_dim: 4 };

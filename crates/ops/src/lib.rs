@@ -25,6 +25,7 @@
 mod activation;
 mod adamw;
 mod attention;
+mod blocks;
 mod cast;
 mod cross_entropy;
 mod embedding;
@@ -41,6 +42,7 @@ mod scale;
 pub use activation::*;
 pub use adamw::*;
 pub use attention::*;
+pub use blocks::*;
 pub use cast::*;
 pub use cross_entropy::*;
 pub use embedding::*;

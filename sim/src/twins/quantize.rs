@@ -150,17 +150,17 @@ fn encode_block<L: Layout>(values: &[f32], scale: f32, code: &mut [Fp8<L>]) -> T
 
 /// What quantisation tells of a tensor.
 #[derive(Clone, Copy, Default)]
-struct Tally {
-    amax: f32,
+pub(super) struct Tally {
+    pub(super) amax: f32,
     /// Elements above the format's maximum before the cast.
-    over: u64,
+    pub(super) over: u64,
     /// Elements other than 0 before the cast and 0 after it.
-    under: u64,
+    pub(super) under: u64,
 }
 
 impl Tally {
     #[inline(always)]
-    fn and(self, other: Self) -> Self {
+    pub(super) fn and(self, other: Self) -> Self {
         Self {
             amax: self.amax.max(other.amax),
             over: self.over + other.over,
@@ -168,7 +168,7 @@ impl Tally {
         }
     }
 
-    fn record(self, amax: &mut [f32], counts: &mut [u64]) {
+    pub(super) fn record(self, amax: &mut [f32], counts: &mut [u64]) {
         amax[0] = scale::amax(self.amax, amax);
         counts[0] += self.over;
         counts[1] += self.under;
