@@ -18,6 +18,8 @@ pub(crate) enum Command {
     Train(TrainArgs),
     /// Writes text with a trained model.
     Generate(GenerateArgs),
+    /// Computes one operation on tensors in files, bit for bit as Hopper does.
+    Emulate(EmulateArgs),
     /// Lists the recipes, or prints one.
     Recipes(ListArgs),
     /// Lists the presets, or prints one.
@@ -72,6 +74,32 @@ pub(crate) struct GenerateArgs {
     /// The seed of the draws.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
+}
+
+/// What to compute, and on which tensors.
+#[derive(Args, Debug)]
+pub(crate) struct EmulateArgs {
+    /// The operation (see `fp8lm emulate --list`).
+    #[arg(value_name = "OP", required_unless_present = "list")]
+    pub(crate) operation: Option<String>,
+    /// The safetensors file of its inputs.
+    #[arg(long = "in", value_name = "FILE", required_unless_present = "list")]
+    pub(crate) input: Option<PathBuf>,
+    /// The safetensors file to write its outputs to.
+    #[arg(long = "out", value_name = "FILE", required_unless_present = "list")]
+    pub(crate) output: Option<PathBuf>,
+    /// A key of the operation; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+    /// Threads to compute with; all cores by default. No result depends on it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// The instruction set: portable, avx2, avx512, avx512-bf16 or best. No result depends on it.
+    #[arg(long, value_name = "NAME", default_value = "best")]
+    pub(crate) isa: String,
+    /// Prints every operation with its inputs, keys and outputs.
+    #[arg(long, exclusive = true)]
+    pub(crate) list: bool,
 }
 
 /// What to print.

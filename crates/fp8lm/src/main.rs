@@ -8,6 +8,7 @@ use std::{
 use clap::Parser;
 
 mod cli;
+mod emulate;
 mod generate;
 mod list;
 mod progress;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Train(args) => train::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Emulate(args) => emulate::run(&args),
         Command::Recipes(args) => list::recipes(&args),
         Command::Presets(args) => list::presets(&args),
     };

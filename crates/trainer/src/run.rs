@@ -6,7 +6,7 @@
 //! name is whole: files are written beside it, synced, and renamed.
 
 pub mod checkpoint;
-mod durable;
+pub mod durable;
 mod error;
 mod folder;
 pub mod metrics;

@@ -43,6 +43,7 @@ const LAYERS: &[Layer] = &[
         may_use: &[
             "fp8lm-formats",
             "fp8lm-device",
+            "fp8lm-ops",
             "fp8lm-scaling",
             "fp8lm-model",
             "fp8lm-data",

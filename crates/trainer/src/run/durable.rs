@@ -13,7 +13,7 @@ pub(super) const TEMPORARY: &str = ".tmp";
 ///
 /// The bytes go to a temporary neighbour, are synced and take their name by a rename. After an
 /// error the neighbour is gone and `path` is as it was.
-pub(super) fn replace(
+pub fn replace(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<()> {
