@@ -40,9 +40,14 @@ impl Call {
         Ok(call)
     }
 
-    /// A tensor that is required.
+    /// A tensor that is there.
     pub(super) fn tensor(&self, name: &str) -> &HostTensor {
-        self.tensors.get(name).expect("a required tensor was checked")
+        self.tensors.get(name).expect("the tensor was checked")
+    }
+
+    /// Whether an optional tensor is there.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
     }
 
     /// An extent that a required tensor set.

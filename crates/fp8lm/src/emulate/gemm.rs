@@ -13,12 +13,20 @@ use super::{
     },
 };
 
+mod from_c;
+
 pub(super) const OPERATION: Operation = Operation {
     name: "gemm",
-    doc: "d = a times b transposed, by a model of accumulation",
+    doc: "d = c + a times b transposed, by a model of accumulation, which starts from c or 0",
     inputs: &[
         operand("a", &[Is("m"), Is("k")]),
         operand("b", &[Is("n"), Is("k")]),
+        Input {
+            name: "c",
+            types: &[Dtype::F32],
+            shape: Extents::Of(&[Is("m"), Is("n")]),
+            need: Need::Optional,
+        },
         factors("a_scale_inv", &[Is("m"), Blocks("k")]),
         factors("b_scale_inv", &[Blocks("n"), Blocks("k")]),
     ],
@@ -140,6 +148,7 @@ fn check_scales(call: &Call) -> Result<()> {
 fn run(call: &Call) -> Result<Outputs> {
     let (a, b) = (upload(call, "a", "a_format")?, upload(call, "b", "b_format")?);
     let acc = match call.keys.choice("model") {
+        _ if call.has("c") => from_c::product(call, &a, &b)?,
         "deepgemm" => block_scaled(call, &a, &b)?,
         "f32" => product(call, &a, &b, Accumulate::F32)?,
         "wgmma" => product(call, &a, &b, Accumulate::Wgmma)?,
@@ -175,9 +184,7 @@ fn block_scaled(call: &Call, a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// Runs of k, as even as 128s allow, summed in their order in F32.
 fn split(call: &Call, a: &Tensor, b: &Tensor, accumulate: Accumulate) -> Result<Tensor> {
-    let k = call.extent("k");
-    let runs = usize::try_from(call.keys.whole("split_k")).unwrap_or(usize::MAX);
-    let run = k.div_ceil(TILE).div_ceil(runs) * TILE;
+    let (k, run) = (call.extent("k"), run_length(call));
     if run >= k {
         return product(call, a, b, accumulate);
     }
@@ -192,6 +199,12 @@ fn split(call: &Call, a: &Tensor, b: &Tensor, accumulate: Accumulate) -> Result<
         });
     }
     sum.map_or_else(|| product(call, a, b, accumulate), Ok)
+}
+
+/// How much of k is summed by itself: whole tiles, one at least.
+fn run_length(call: &Call) -> usize {
+    let runs = usize::try_from(call.keys.whole("split_k")).unwrap_or(usize::MAX);
+    call.extent("k").div_ceil(TILE).div_ceil(runs).max(1) * TILE
 }
 
 /// Some columns of a matrix of bytes.

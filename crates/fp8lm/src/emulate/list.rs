@@ -30,6 +30,7 @@ impl Display for Input {
         write!(f, "{} {}", self.type_names(), self.shape)?;
         match &self.need {
             Need::Always => Ok(()),
+            Need::Optional => f.write_str(", optional"),
             Need::Where(when) => write!(f, ", {when}"),
         }
     }

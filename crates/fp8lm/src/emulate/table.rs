@@ -42,6 +42,7 @@ pub(super) struct Input {
 /// Whether a tensor must be there.
 pub(super) enum Need {
     Always,
+    Optional,
     /// There always, and elsewhere never.
     Where(When),
 }

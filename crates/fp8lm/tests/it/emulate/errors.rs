@@ -124,7 +124,13 @@ fn operands_that_do_not_meet_are_named() {
     let (a, b, f16, bf16) =
         (bytes(2, 128), bytes(3, 128), half(Dtype::F16, 3, 128), half(Dtype::BF16, 2, 128));
     let short = bytes(3, 64);
-    let cases: [(Named<'_>, &[&str], &str); 7] = [
+    let c = f32(&[3, 2], &[0.0; 6]);
+    let cases: [(Named<'_>, &[&str], &str); 8] = [
+        (
+            &[("a", &a), ("b", &b), ("c", &c)],
+            &[],
+            "tensor `c`: expected F32 [m, n] with m = 2 and n = 3, got F32 [3, 2]",
+        ),
         (&[("a", &a)], &[], "tensor `b`: expected U8, F16 or BF16 [n, k], got none"),
         (
             &[("a", &a), ("b", &short)],

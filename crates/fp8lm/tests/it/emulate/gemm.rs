@@ -153,6 +153,60 @@ fn models_are_the_tensor_core_in_integers() {
     }
 }
 
+const MODELS: [&str; 5] = ["f32", "wgmma", "cublaslt", "cublaslt-fast", "deepgemm"];
+
+#[test]
+fn every_model_starts_from_c() {
+    // 128 products of 2^-14 beside 1: a chain cuts each off, and a promoted sum adds 2^-7.
+    let x = e4m3(&[1, 128], &[2f32.powi(-7); 128]);
+    let (c, one) = (f32(&[1, 1], &[1.0]), f32(&[1, 1], &[1.0]));
+    for (model, expected) in MODELS.into_iter().zip([1.0078125, 1.0, 1.0078125, 1.0, 1.0078125]) {
+        let mut tensors = vec![("a", &x), ("b", &x), ("c", &c)];
+        if model == "deepgemm" {
+            tensors.extend([("a_scale_inv", &one), ("b_scale_inv", &one)]);
+        }
+        assert_eq!(first(&tensors, &[&format!("model={model}")]), expected, "{model}");
+    }
+}
+
+#[test]
+fn c_is_part_of_the_first_run_and_scaled_with_it() {
+    let large = 2f32.powi(24);
+    let [a, b] = [0.125, 0.0625].map(|x| e4m3(&[1, 512], &[x; 512]));
+    let c = f32(&[1, 1], &[large]);
+    let d = |sets: &[&str]| {
+        let sets = [&["model=cublaslt"], sets].concat();
+        first(&[("a", &a), ("b", &b), ("c", &c)], &sets)
+    };
+    // Four tiles of 1, each lost beside 2^24; the second run of two is not.
+    assert_eq!(d(&[]), large);
+    assert_eq!(d(&["split_k=2"]), large + 2.0);
+    assert_eq!(d(&["scale_a=0.5", "scale_b=0.25"]), large / 8.0);
+}
+
+#[test]
+fn a_c_of_zero_changes_no_bit() {
+    let [(a, _), (b, _)] = random("e4m3", 384);
+    let [a_scales, b_scales] = [(15, 3), (6, 4)].map(|(n, seed)| {
+        let scales: Vec<f32> = noise(seed).take(n).map(|word| word as f32 * 1e-9).collect();
+        f32(&[n / 3, 3], &scales)
+    });
+    let zeros = f32(&[5, 131], &[0.0; 5 * 131]);
+    for model in MODELS {
+        let mut tensors = vec![("a", &a), ("b", &b)];
+        let mut sets = vec![format!("model={model}")];
+        match model {
+            "deepgemm" => tensors.extend([("a_scale_inv", &a_scales), ("b_scale_inv", &b_scales)]),
+            "cublaslt" | "cublaslt-fast" => sets.push("split_k=2".into()),
+            _ => {}
+        }
+        let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+        let plain = emulate("gemm", &tensors, &sets);
+        tensors.push(("c", &zeros));
+        assert!(emulate("gemm", &tensors, &sets) == plain, "{model}");
+    }
+}
+
 #[test]
 fn machines_change_no_bit() {
     let [(a, _), (b, _)] = random("e4m3", 256);
@@ -170,7 +224,7 @@ fn machines_change_no_bit() {
 
 #[test]
 fn nothing_sums_to_zero() {
-    for model in ["f32", "wgmma", "cublaslt", "cublaslt-fast", "deepgemm"] {
+    for model in MODELS {
         let [a, b] = [u8(&[2, 0], &[]), u8(&[3, 0], &[])];
         let (a_scales, b_scales) = (f32(&[2, 0], &[]), f32(&[1, 0], &[]));
         let mut tensors = vec![("a", &a), ("b", &b)];
@@ -180,6 +234,9 @@ fn nothing_sums_to_zero() {
         let outputs = emulate("gemm", &tensors, &[&format!("model={model}")]);
         assert_eq!(outputs["d"], f32(&[2, 3], &[0.0; 6]), "{model}");
     }
+    let c = f32(&[1, 2], &[-0.0, 2.0]);
+    let tensors = [("a", &u8(&[1, 0], &[])), ("b", &u8(&[2, 0], &[])), ("c", &c)];
+    assert_eq!(emulate("gemm", &tensors, &["model=wgmma"])["d"], c);
     let outputs = emulate("gemm", &[("a", &u8(&[0, 5], &[])), ("b", &u8(&[1, 5], &[0; 5]))], &[]);
     assert_eq!(outputs["d"], f32(&[0, 1], &[]));
 }
