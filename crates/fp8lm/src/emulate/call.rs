@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use fp8lm_device::{DType, Label, Queue, Tensor};
 use fp8lm_sim::Isa;
 use safetensors::Dtype;
@@ -115,6 +115,7 @@ impl Call {
 
     fn check_input(&mut self, input: &Input) -> Result<()> {
         let Some(tensor) = self.tensors.get(input.name) else { return Ok(()) };
+        check_extents(input, tensor)?;
         let mut extents = self.extents.clone();
         if input.types.contains(&tensor.dtype) && fits(&input.shape, &tensor.shape, &mut extents) {
             self.extents = extents;
@@ -138,6 +139,15 @@ impl Call {
         let known: Vec<_> = known.collect();
         if known.is_empty() { String::new() } else { format!(" with {}", joined(&known, "and")) }
     }
+}
+
+/// Kernels count with 32 bits.
+fn check_extents(input: &Input, tensor: &HostTensor) -> Result<()> {
+    let counts = matches!(input.shape, Extents::Of(_));
+    let fits = tensor.shape.iter().all(|extent| u32::try_from(*extent).is_ok());
+    let name = input.name;
+    ensure!(!counts || fits, "tensor `{name}`: expected extents below 2^32, got {tensor}");
+    Ok(())
 }
 
 /// Whether a shape is the expected one; names that are new to `extents` are set.

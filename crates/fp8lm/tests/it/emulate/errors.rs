@@ -86,6 +86,14 @@ fn tensors_are_named() {
     }
 }
 
+#[test]
+fn extents_have_32_bits() {
+    let x = f32(&[1 << 32, 0], &[]);
+    let sentence = refused("quantize", &[("x", &x)], &["granularity=mx"]);
+    let expected = "tensor `x`: expected extents below 2^32, got F32 [4294967296, 0]";
+    assert_eq!(behind_the_file(&sentence), expected);
+}
+
 fn bytes(rows: usize, k: usize) -> Stored {
     u8(&[rows, k], &vec![0; rows * k])
 }
