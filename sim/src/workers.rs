@@ -36,6 +36,11 @@ impl Workers {
         self.pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads)
     }
 
+    /// The instruction set that bodies are compiled for.
+    pub(crate) fn isa(&self) -> Isa {
+        self.isa
+    }
+
     /// Working memory of `len` elements, whatever they are, until it is dropped.
     pub(crate) fn scratch<T: Pod>(&self, len: usize) -> Scratch<'_, T> {
         self.scratch.take(len)

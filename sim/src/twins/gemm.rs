@@ -5,6 +5,7 @@ use fp8lm_device::{DType, Result};
 use self::{
     blocking::Gemm,
     chain::{Chain, Fma},
+    fp8::Fp8,
     operand::{Operand, Stored},
     promoted::{Promoted, Scales},
     tensor_core::TensorCore,
@@ -14,6 +15,7 @@ use crate::{args::Args, floats::FloatsMut, mma::PROMOTION, workers::Workers};
 
 mod blocking;
 mod chain;
+mod fp8;
 mod operand;
 mod promoted;
 mod tensor_core;
@@ -26,7 +28,7 @@ pub(super) const TWINS: &[(&str, Twin)] = &[
     ("gemm_scaled_wgmma", |args, workers| gemm_scaled(args, workers, Model::Wgmma)),
     ("gemm_scaled_cublaslt", |args, workers| gemm_scaled(args, workers, Model::Cublaslt)),
     ("gemm_block_f32", |args, workers| gemm_block(args, workers, Fma)),
-    ("gemm_block_wgmma", |args, workers| gemm_block(args, workers, TensorCore::<f32>::new())),
+    ("gemm_block_wgmma", |args, workers| gemm_block(args, workers, Fp8::new(workers.isa()))),
 ];
 
 /// How products are summed over all of k.
@@ -72,7 +74,7 @@ fn gemm_scaled(args: &mut Args<'_>, workers: &Workers, model: Model) -> Result<(
 
 /// The product of FP8 operands, and of any others in the model of f32.
 fn run(gemm: &Gemm<'_>, workers: &Workers, d: FloatsMut<'_>, model: Model) {
-    let chain = TensorCore::<f32>::new();
+    let chain = Fp8::new(workers.isa());
     match model {
         Model::F32 => gemm.run(workers, d, Fma),
         Model::Wgmma => gemm.run(workers, d, chain),

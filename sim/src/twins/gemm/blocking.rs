@@ -38,7 +38,7 @@ impl Gemm<'_> {
         let row_block = self.row_block::<C>(workers.threads());
         for first in (0..self.n).step_by(col_block) {
             let cols = first..self.n.min(first + col_block);
-            self.pack_b::<C>(workers, cols.clone(), &mut panels);
+            self.pack_b(workers, cols.clone(), &mut panels, chain);
             let rows = RowsOf { values: d.reborrow(), width: self.n };
             let panels = &panels[..];
             workers.rows(
@@ -67,7 +67,13 @@ impl Gemm<'_> {
         (panels * C::COLS).clamp(C::COLS, COL_BLOCK.next_multiple_of(C::COLS))
     }
 
-    fn pack_b<C: Chain>(&self, workers: &Workers, cols: Range<usize>, panels: &mut [C::B]) {
+    fn pack_b<C: Chain>(
+        &self,
+        workers: &Workers,
+        cols: Range<usize>,
+        panels: &mut [C::B],
+        chain: C,
+    ) {
         let panels = RowsOf { values: panels, width: self.k.div_ceil(C::STEPS) };
         workers.rows(
             cols.len().div_ceil(C::COLS),
@@ -77,7 +83,7 @@ impl Gemm<'_> {
             |range, panels| {
                 let first = cols.start + range.start * C::COLS;
                 let last = cols.end.min(cols.start + range.end * C::COLS);
-                C::pack_b(&self.b, first..last, 0..self.k, panels.values);
+                chain.pack_b(&self.b, first..last, 0..self.k, panels.values);
             },
         );
     }
@@ -105,7 +111,7 @@ impl<C: Chain> Block<'_, C> {
         for first in (0..k.max(1)).step_by(C::PART) {
             let part = first..k.min(first + C::PART);
             let panels = &mut panels[..rows * part.len().div_ceil(C::STEPS)];
-            C::pack_a(&self.gemm.a, self.rows.clone(), part.clone(), panels);
+            self.chain.pack_a(&self.gemm.a, self.rows.clone(), part.clone(), panels);
             self.add(part, panels, &mut tiles, &mut d);
         }
     }

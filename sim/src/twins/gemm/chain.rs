@@ -31,10 +31,22 @@ pub(super) trait Chain: Copy + Sync {
 
     /// Packs steps `k` of `vectors` of a, panel by panel of `ROWS` vectors, the last filled up with
     /// any. `k` starts at a multiple of `PART`, and ends at one or at the end of all.
-    fn pack_a(a: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [Self::A]);
+    fn pack_a(
+        &self,
+        a: &Operand<'_>,
+        vectors: Range<usize>,
+        k: Range<usize>,
+        panels: &mut [Self::A],
+    );
 
     /// Packs steps `k` of `vectors` of b, panel by panel of `COLS` vectors.
-    fn pack_b(b: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [Self::B]);
+    fn pack_b(
+        &self,
+        b: &Operand<'_>,
+        vectors: Range<usize>,
+        k: Range<usize>,
+        panels: &mut [Self::B],
+    );
 
     /// Adds the products of some steps of k, ascending, to a tile that holds those of all steps
     /// before, or what the sums start from.
@@ -68,12 +80,24 @@ impl Chain for Fma {
     const COLS: usize = 16;
 
     #[inline(always)]
-    fn pack_a(a: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [Self::A]) {
+    fn pack_a(
+        &self,
+        a: &Operand<'_>,
+        vectors: Range<usize>,
+        k: Range<usize>,
+        panels: &mut [Self::A],
+    ) {
         a.pack(vectors, k, panels);
     }
 
     #[inline(always)]
-    fn pack_b(b: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [Self::B]) {
+    fn pack_b(
+        &self,
+        b: &Operand<'_>,
+        vectors: Range<usize>,
+        k: Range<usize>,
+        panels: &mut [Self::B],
+    ) {
         b.pack(vectors, k, panels);
     }
 

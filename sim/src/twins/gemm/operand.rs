@@ -39,6 +39,19 @@ impl<'a> Operand<'a> {
         Self { stored, vector_stride: 1, k_stride: vectors }
     }
 
+    /// The codes of an operand in FP8.
+    pub(super) fn fp8_codes(&self) -> &'a [u8] {
+        match self.stored {
+            Stored::E4M3(values) => bytemuck::cast_slice(values),
+            Stored::E5M2(values) => bytemuck::cast_slice(values),
+            _ => panic!("only models of FP8 ask for codes, and their kernels take nothing else"),
+        }
+    }
+
+    pub(super) fn is_e5m2(&self) -> bool {
+        matches!(self.stored, Stored::E5M2(_))
+    }
+
     /// Writes the part `k` of `vectors` to `panels`, `W` vectors each. A last panel that is not
     /// full is filled up with zeros.
     #[inline(always)]

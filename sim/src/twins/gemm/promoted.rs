@@ -40,13 +40,13 @@ impl<C: Chain> Chain for Promoted<'_, C> {
     const PART: usize = C::PART.next_multiple_of(PROMOTION);
 
     #[inline(always)]
-    fn pack_a(a: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [C::A]) {
-        C::pack_a(a, vectors, k, panels);
+    fn pack_a(&self, a: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [C::A]) {
+        self.chain.pack_a(a, vectors, k, panels);
     }
 
     #[inline(always)]
-    fn pack_b(b: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [C::B]) {
-        C::pack_b(b, vectors, k, panels);
+    fn pack_b(&self, b: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [C::B]) {
+        self.chain.pack_b(b, vectors, k, panels);
     }
 
     #[inline(always)]

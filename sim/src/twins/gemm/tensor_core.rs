@@ -18,7 +18,7 @@ use super::{
     operand::{Operand, Step},
 };
 
-/// The chain of a tensor core whose terms are held in `T`: FP8 operands in f32, f16 and BF16 in f64.
+/// The chain of a tensor core whose terms are held in `T`: those of f16 and BF16 in f64.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TensorCore<T>(PhantomData<T>);
 
@@ -37,12 +37,12 @@ impl<T: Term> Chain for TensorCore<T> {
     const COLS: usize = COLS;
 
     #[inline(always)]
-    fn pack_a(a: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [Rows]) {
+    fn pack_a(&self, a: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [Rows]) {
         a.pack(vectors, k, panels);
     }
 
     #[inline(always)]
-    fn pack_b(b: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [Cols]) {
+    fn pack_b(&self, b: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [Cols]) {
         b.pack(vectors, k, panels);
     }
 
@@ -133,30 +133,6 @@ pub(super) trait Term:
 
     /// Truncated to the fraction bits of a result.
     fn result(self) -> f32;
-}
-
-/// FP8: 33 terms below 2^15 each. Products of FP8 values are at least 2^-32, so an accumulator is
-/// zero or at least 2^-45.
-impl Term for f32 {
-    const PRODUCTS: usize = 32;
-    const ALIGNED: i32 = 13;
-    const EXPONENTS: RangeInclusive<i32> = -64..=128;
-
-    #[inline(always)]
-    fn power_of_two(exponent: i32) -> Self {
-        f32::from_bits(((exponent + 127) as u32) << 23)
-    }
-
-    #[inline(always)]
-    fn truncated(self) -> Self {
-        self.trunc()
-    }
-
-    /// To 13 fraction bits. A NaN of a sum or of a widened operand is quiet, and stays NaN.
-    #[inline(always)]
-    fn result(self) -> f32 {
-        f32::from_bits(self.to_bits() & !0x3FF)
-    }
 }
 
 /// f16 and BF16: 17 terms below 2^27 each.
