@@ -2,6 +2,8 @@
 
 use fp8lm_device::{DType, Result};
 
+#[cfg(target_arch = "x86_64")]
+use self::avx512::{Pairs, Wide};
 use self::{
     blocking::Gemm,
     chain::{Chain, Fma},
@@ -13,10 +15,14 @@ use self::{
 use super::Twin;
 use crate::{args::Args, floats::FloatsMut, mma::PROMOTION, workers::Workers};
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod blocking;
 mod chain;
 mod fp8;
 mod operand;
+#[cfg(target_arch = "x86_64")]
+mod pairs;
 mod promoted;
 mod tensor_core;
 
@@ -27,8 +33,8 @@ pub(super) const TWINS: &[(&str, Twin)] = &[
     ("gemm_scaled_f32", |args, workers| gemm_scaled(args, workers, Model::F32)),
     ("gemm_scaled_wgmma", |args, workers| gemm_scaled(args, workers, Model::Wgmma)),
     ("gemm_scaled_cublaslt", |args, workers| gemm_scaled(args, workers, Model::Cublaslt)),
-    ("gemm_block_f32", |args, workers| gemm_block(args, workers, Fma)),
-    ("gemm_block_wgmma", |args, workers| gemm_block(args, workers, Fp8::new(workers.isa()))),
+    ("gemm_block_f32", |args, workers| gemm_block(args, workers, Model::F32)),
+    ("gemm_block_wgmma", |args, workers| gemm_block(args, workers, Model::Wgmma)),
 ];
 
 /// How products are summed over all of k.
@@ -54,11 +60,7 @@ fn gemm(args: &mut Args<'_>, workers: &Workers, model: Model) -> Result<()> {
     let a = operand(args, 0, m, k, layout & 1 != 0)?;
     let b = operand(args, 1, n, k, layout & 2 != 0)?;
     let d = args.floats_mut(2, m * n)?;
-    let gemm = Gemm { a, b, m, n, k, alpha: 1.0 };
-    match (model, bytes) {
-        (Model::Wgmma, 2) => gemm.run(workers, d, TensorCore::<f64>::new()),
-        (model, _) => run(&gemm, workers, d, model),
-    }
+    run(&Gemm { a, b, m, n, k, alpha: 1.0 }, workers, d, model);
     Ok(())
 }
 
@@ -72,17 +74,7 @@ fn gemm_scaled(args: &mut Args<'_>, workers: &Workers, model: Model) -> Result<(
     Ok(())
 }
 
-/// The product of FP8 operands, and of any others in the model of f32.
-fn run(gemm: &Gemm<'_>, workers: &Workers, d: FloatsMut<'_>, model: Model) {
-    let chain = Fp8::new(workers.isa());
-    match model {
-        Model::F32 => gemm.run(workers, d, Fma),
-        Model::Wgmma => gemm.run(workers, d, chain),
-        Model::Cublaslt => gemm.run(workers, d, Promoted { chain, scales: None }),
-    }
-}
-
-fn gemm_block(args: &mut Args<'_>, workers: &Workers, chain: impl Chain) -> Result<()> {
+fn gemm_block(args: &mut Args<'_>, workers: &Workers, model: Model) -> Result<()> {
     let [m, n, k, b_vectors] = [5, 6, 7, 8].map(|index| args.extent(index));
     if ![1, PROMOTION].contains(&b_vectors) {
         return Err(args.invalid(8, format!("1 or {PROMOTION}"), b_vectors.to_string()));
@@ -97,9 +89,75 @@ fn gemm_block(args: &mut Args<'_>, workers: &Workers, chain: impl Chain) -> Resu
         blocks,
     };
     let d = args.floats_mut(4, m * n)?;
-    let chain = Promoted { chain, scales: Some(scales) };
-    Gemm { a, b, m, n, k, alpha: 1.0 }.run(workers, d, chain);
+    let launch = Launch { gemm: &Gemm { a, b, m, n, k, alpha: 1.0 }, workers, d };
+    let sum = Sum::Promoted(Some(scales));
+    match model {
+        Model::F32 => launch.f32(sum),
+        _ => launch.tensor_core(sum),
+    }
     Ok(())
+}
+
+/// The product with no factors inside the sum.
+fn run(gemm: &Gemm<'_>, workers: &Workers, d: FloatsMut<'_>, model: Model) {
+    let launch = Launch { gemm, workers, d };
+    match model {
+        Model::F32 => launch.f32(Sum::Chain),
+        Model::Wgmma => launch.tensor_core(Sum::Chain),
+        Model::Cublaslt => launch.tensor_core(Sum::Promoted(None)),
+    }
+}
+
+/// What is made of the chains.
+enum Sum<'a> {
+    /// One chain is the sum.
+    Chain,
+    /// A chain for every 128 of k is added to a sum in f32.
+    Promoted(Option<Scales<'a>>),
+}
+
+/// A product, and where it goes.
+struct Launch<'a> {
+    gemm: &'a Gemm<'a>,
+    workers: &'a Workers,
+    d: FloatsMut<'a>,
+}
+
+impl Launch<'_> {
+    /// With chains of fma.
+    fn f32(self, sum: Sum<'_>) {
+        #[cfg(target_arch = "x86_64")]
+        if self.gemm.a.is_fp8()
+            && self.gemm.b.is_fp8()
+            && let Some(pairs) = Pairs::new(self.workers.isa())
+        {
+            return self.run(pairs, sum);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if let Some(wide) = Wide::new(self.workers.isa()) {
+            return self.run(wide, sum);
+        }
+        self.run(Fma, sum);
+    }
+
+    /// With chains of a tensor core.
+    fn tensor_core(self, sum: Sum<'_>) {
+        if self.gemm.a.is_fp8() {
+            let chain = Fp8::new(self.workers.isa());
+            self.run(chain, sum);
+        } else {
+            self.run(TensorCore::<f64>::new(), sum);
+        }
+    }
+
+    fn run(self, chain: impl Chain, sum: Sum<'_>) {
+        match sum {
+            Sum::Chain => self.gemm.run(self.workers, self.d, chain),
+            Sum::Promoted(scales) => {
+                self.gemm.run(self.workers, self.d, Promoted { chain, scales });
+            }
+        }
+    }
 }
 
 /// Argument `index`: `rows` vectors of length `k`, or stored [k, rows].

@@ -107,6 +107,7 @@ const UNSAFE: &[&str] = &[
     "sim/src/args.rs",
     "sim/src/emulator.rs",
     "sim/src/memory.rs",
+    "sim/src/twins/gemm/avx512.rs",
     "sim/src/twins/gemm/fp8/avx512.rs",
 ];
 

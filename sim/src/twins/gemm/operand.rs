@@ -52,6 +52,11 @@ impl<'a> Operand<'a> {
         matches!(self.stored, Stored::E5M2(_))
     }
 
+    /// Whether it is of E4M3 or E5M2.
+    pub(super) fn is_fp8(&self) -> bool {
+        matches!(self.stored, Stored::E4M3(_) | Stored::E5M2(_))
+    }
+
     /// Writes the part `k` of `vectors` to `panels`, `W` vectors each. A last panel that is not
     /// full is filled up with zeros.
     #[inline(always)]
@@ -83,10 +88,11 @@ impl<'a> Operand<'a> {
         if k.is_empty() {
             return;
         }
-        let panels = panels[..vectors.len().div_ceil(W) * k.len()].chunks_mut(SPAN / W * k.len());
-        for (first, panels) in vectors.clone().step_by(SPAN).zip(panels) {
+        let span = SPAN / W * W;
+        let panels = panels.chunks_mut(span / W * k.len());
+        for (first, panels) in vectors.clone().step_by(span).zip(panels) {
             let part = &values[first * self.vector_stride + k.start * self.k_stride..];
-            let width = SPAN.min(vectors.end - first);
+            let width = span.min(vectors.end - first);
             if self.k_stride == 1 {
                 interleave(part, self.vector_stride, width, k.len(), panels, min_exponent);
             } else {
@@ -162,7 +168,7 @@ fn widen_all<T: Format>(values: &[T], out: &mut [f32]) {
 
 /// Elements of a contiguous vector that are widened before they are interleaved.
 const RUN: usize = 64;
-/// Vectors side by side that are widened at once: panels of six and of sixteen both fill it.
-const SPAN: usize = 48;
+/// Vectors side by side that are widened at once, at most.
+const SPAN: usize = 64;
 /// Steps of k for which they are widened before they are copied to their panels.
 const STEPS: usize = 16;
