@@ -222,7 +222,7 @@ fn random<const W: usize>(state: &mut u64) -> [Pair; W] {
     std::array::from_fn(|lane| {
         *state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
         let [.., high, low] =
-            state.to_be_bytes().map(|byte| if lane % 4 == 0 { byte } else { byte & 0xFB });
+            state.to_le_bytes().map(|byte| if lane % 4 == 0 { byte } else { byte & 0xFB });
         match lane % 2 {
             0 => pairs::pair(E5M2::from_bits(high), E5M2::from_bits(low)),
             _ => pairs::pair(E4M3::from_bits(high), E4M3::from_bits(low)),
