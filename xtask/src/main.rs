@@ -38,8 +38,11 @@ enum Chore {
         /// Run only those whose name contains this
         filter: Option<OsString>,
     },
-    /// Train each recipe over several seeds, and compare its validation loss with BF16's
+    /// Train the quickstart over several seeds, and compare validation losses with a baseline's
     Quality {
+        /// What is compared
+        #[arg(value_enum, default_value_t = quality::Subject::Recipes)]
+        subject: quality::Subject,
         /// How many seeds
         #[arg(long, default_value_t = 3)]
         seeds: u64,
@@ -72,7 +75,7 @@ fn run(chore: Chore) -> Result<bool> {
         Chore::Train { args } => train(&args),
         Chore::Test => test::run(),
         Chore::Bench { filter } => bench(filter),
-        Chore::Quality { seeds } => quality::run(seeds),
+        Chore::Quality { subject, seeds } => quality::run(subject, seeds),
         Chore::Tidy => tidy::run(),
         Chore::Compare { run_a, run_b } => compare::run(&run_a, &run_b),
     }

@@ -1,4 +1,4 @@
-//! What recipes cost in loss: every one over several seeds, beside the baseline.
+//! What recipes and their options cost in loss: each over several seeds, beside a baseline.
 
 use std::{
     fs,
@@ -16,43 +16,85 @@ struct Contestant {
     sets: &'static [&'static str],
 }
 
-const BASELINE: Contestant = Contestant { name: "bf16", sets: &["recipe.name=bf16"] };
+/// Trainings that are held against a baseline.
+struct Comparison {
+    baseline: Contestant,
+    contestants: &'static [Contestant],
+    /// Must fail, or the comparison proves nothing.
+    control: Option<Contestant>,
+}
 
-const CONTESTANTS: [Contestant; 1] =
-    [Contestant { name: "fp8lm-3", sets: &["recipe.name=fp8lm-3"] }];
+/// What is compared.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Subject {
+    /// The FP8 recipes with bf16
+    Recipes,
+    /// fp8lm-3 under Hopper's accumulation with fp8lm-3 summed in f32
+    Accumulation,
+}
 
-/// Must fail, or the comparison proves nothing: weights that cannot take small steps.
-const CONTROL: Contestant = Contestant {
-    name: "fp8lm-3, master in E4M3 without a scale",
-    sets: &["recipe.name=fp8lm-3", "recipe.master=e4m3"],
-};
+impl Subject {
+    fn comparison(self) -> Comparison {
+        match self {
+            Self::Recipes => Comparison {
+                baseline: Contestant { name: "bf16", sets: &["recipe.name=bf16"] },
+                contestants: &[Contestant { name: "fp8lm-3", sets: &["recipe.name=fp8lm-3"] }],
+                // Weights that cannot take small steps.
+                control: Some(Contestant {
+                    name: "fp8lm-3, master in E4M3 without a scale",
+                    sets: &["recipe.name=fp8lm-3", "recipe.master=e4m3"],
+                }),
+            },
+            Self::Accumulation => Comparison {
+                baseline: Contestant { name: "fp8lm-3", sets: &["recipe.name=fp8lm-3"] },
+                contestants: &[
+                    Contestant {
+                        name: "fp8lm-3, wgmma",
+                        sets: &["recipe.name=fp8lm-3", "recipe.accumulate=wgmma"],
+                    },
+                    Contestant {
+                        name: "fp8lm-3, cublaslt",
+                        sets: &["recipe.name=fp8lm-3", "recipe.accumulate=cublaslt"],
+                    },
+                ],
+                control: None,
+            },
+        }
+    }
+}
 
-/// Trains the quickstart over the seeds, prints the table, and says whether every recipe stays within
-/// the tolerance of the baseline while the control does not.
-pub(crate) fn run(seeds: u64) -> Result<bool> {
+/// Trains the quickstart over the seeds, prints the table, and says whether every contestant stays
+/// within the tolerance of the baseline while the control does not.
+pub(crate) fn run(subject: Subject, seeds: u64) -> Result<bool> {
     ensure!(seeds > 0, "--seeds: expected at least 1, got 0");
     let build = cargo(["build", "--release", "--package", "fp8lm"]).status()?;
     ensure!(build.success(), "the program does not build");
-    let losses = |contestant: &Contestant, seeds| {
-        (1..=seeds).map(|seed| loss(contestant, seed)).collect::<Result<Vec<_>>>()
-    };
-    let baseline = losses(&BASELINE, seeds)?;
-    println!("| recipe | {} | mean | over {} |", header(seeds), BASELINE.name);
+    let Comparison { baseline, contestants, control } = subject.comparison();
+    let reference = losses(&baseline, seeds)?;
+    println!("| recipe | {} | mean | over {} |", header(seeds), baseline.name);
     println!("|---|{}---|---|", "---|".repeat(seeds as usize));
-    print_row(&BASELINE, &baseline, &baseline, seeds);
+    print_row(&baseline, &reference, &reference, seeds);
+    let row = |contestant: &Contestant, trained| {
+        let got = losses(contestant, trained)?;
+        print_row(contestant, &got, &reference, seeds);
+        anyhow::Ok(got)
+    };
     let mut holds = true;
-    for contestant in &CONTESTANTS {
-        let got = losses(contestant, seeds)?;
-        print_row(contestant, &got, &baseline, seeds);
-        holds &= is_close(&got, &baseline);
+    for contestant in contestants {
+        holds &= is_close(&row(contestant, seeds)?, &reference);
     }
-    let control = losses(&CONTROL, 1)?;
-    print_row(&CONTROL, &control, &baseline, seeds);
-    let control_fails = !is_close(&control, &baseline);
-    let learns = baseline.iter().all(|&loss| loss < LEARNT);
-    println!("\n{} below {LEARNT} nats a byte: {learns}", BASELINE.name);
-    println!("within {:.0} %: {holds}; the control fails: {control_fails}", 100.0 * TOLERANCE);
+    let control_fails = match control {
+        Some(control) => !is_close(&row(&control, 1)?, &reference),
+        None => true,
+    };
+    let learns = reference.iter().all(|&loss| loss < LEARNT);
+    println!("\n{} below {LEARNT} nats a byte: {learns}", baseline.name);
+    println!("within {:.0} %: {holds}; no control passes: {control_fails}", 100.0 * TOLERANCE);
     Ok(learns && holds && control_fails)
+}
+
+fn losses(contestant: &Contestant, seeds: u64) -> Result<Vec<f64>> {
+    (1..=seeds).map(|seed| loss(contestant, seed)).collect()
 }
 
 /// The last validation loss of a run, which is made unless it is there already.
