@@ -70,6 +70,8 @@ fn no_size_changes_the_sum() {
     let case = Case { kind, draw, size: [110, 20, 720], types: [E4, E4] };
     case.check(&queues, Accumulate::Cublaslt, Scales::None);
     case.check(&queues, Accumulate::Cublaslt, Scales::Block(128));
+    let case = Case { kind, draw, size: [300, 5, 40], types: [E4, E4] };
+    case.check(&queues, Accumulate::Wgmma, Scales::Block(1));
     let case = Case { kind, draw, size: [3, 2070, 32], types: [E4, E4] };
     case.check(&queues, Accumulate::Wgmma, Scales::Block(128));
 }

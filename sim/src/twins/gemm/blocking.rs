@@ -56,7 +56,7 @@ impl Gemm<'_> {
 
     /// Rows of a block: few enough for the cache, and a whole number of blocks for each thread.
     fn row_block<C: Chain>(&self, threads: usize) -> usize {
-        let blocks = self.m.div_ceil(ROW_BLOCK).next_multiple_of(threads);
+        let blocks = self.m.div_ceil(C::ROW_BLOCK).next_multiple_of(threads);
         self.m.div_ceil(blocks.max(1)).next_multiple_of(C::ROWS).max(C::ROWS)
     }
 
@@ -64,7 +64,7 @@ impl Gemm<'_> {
     fn col_block<C: Chain>(&self) -> usize {
         let panel = self.k.div_ceil(C::STEPS) * size_of::<C::B>();
         let panels = PANEL_BYTES / panel.max(1);
-        (panels * C::COLS).clamp(C::COLS, COL_BLOCK.next_multiple_of(C::COLS))
+        (panels * C::COLS).clamp(C::COLS, C::COL_BLOCK.next_multiple_of(C::COLS))
     }
 
     fn pack_b<C: Chain>(
@@ -154,10 +154,6 @@ impl<C: Chain> Block<'_, C> {
     }
 }
 
-/// Rows of a block, about: so many times [`PART`](Chain::PART) fit the second-level cache.
-const ROW_BLOCK: usize = 96;
-/// Columns whose panels are packed at once, at most.
-const COL_BLOCK: usize = 2048;
 /// Bytes that packed panels of b may take, about half of a third-level cache.
 const PANEL_BYTES: usize = 16 << 20;
 /// Panels of b that one thread packs at a time.

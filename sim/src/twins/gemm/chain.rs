@@ -29,6 +29,11 @@ pub(super) trait Chain: Copy + Sync {
     /// panel of b stays in the first-level cache.
     const PART: usize = 256;
 
+    /// Rows of a block, about: so many times `PART` fit the second-level cache.
+    const ROW_BLOCK: usize = 96;
+    /// Columns whose panels are packed at once, at most.
+    const COL_BLOCK: usize = 2048;
+
     /// Packs steps `k` of `vectors` of a, panel by panel of `ROWS` vectors, the last filled up with
     /// any. `k` starts at a multiple of `PART`, and ends at one or at the end of all.
     fn pack_a(

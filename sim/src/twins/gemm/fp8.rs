@@ -24,7 +24,7 @@ use fp8lm_formats::Isa;
 use self::avx512::Avx512;
 use self::{
     codes::Codes,
-    pack::{cols, pack, rows},
+    pack::{Block, pack},
 };
 use super::{
     chain::{Chain, Place},
@@ -91,6 +91,24 @@ impl Fp8 {
     }
 
     #[inline(always)]
+    fn rows(&self, block: &Block<ROWS>, codes: &Codes, panel: &mut Rows) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx512) = self.avx512 {
+            return avx512.rows(block, codes, panel);
+        }
+        portable::rows(block, codes, panel);
+    }
+
+    #[inline(always)]
+    fn cols(&self, block: &Block<COLS>, codes: &Codes, panel: &mut Cols) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx512) = self.avx512 {
+            return avx512.cols(block, codes, panel);
+        }
+        portable::cols(block, codes, panel);
+    }
+
+    #[inline(always)]
     fn step(&self, a: &Rows, b: &Cols, tile: &mut Tile) {
         #[cfg(target_arch = "x86_64")]
         if self.avx512.is_some_and(|avx512| avx512.step(a, b, tile)) {
@@ -108,8 +126,12 @@ impl Chain for Fp8 {
     const ROWS: usize = ROWS;
     const COLS: usize = COLS;
     const STEPS: usize = STEPS;
-    /// One step of b takes 12 KiB.
+    /// One step of b takes 12 KiB of the first-level cache.
     const PART: usize = STEPS;
+    /// Tiles go to memory and back at every step: a block of them takes half of the second-level
+    /// cache.
+    const ROW_BLOCK: usize = 256;
+    const COL_BLOCK: usize = 512;
 
     #[inline(always)]
     fn pack_a(&self, a: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [Rows]) {
@@ -120,7 +142,7 @@ impl Chain for Fp8 {
             k,
             panels,
             #[inline(always)]
-            |block, panel| rows(block, codes, panel),
+            |block, panel| self.rows(block, codes, panel),
         );
     }
 
@@ -133,7 +155,7 @@ impl Chain for Fp8 {
             k,
             panels,
             #[inline(always)]
-            |block, panel| cols(block, codes, panel),
+            |block, panel| self.cols(block, codes, panel),
         );
     }
 

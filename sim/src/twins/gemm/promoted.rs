@@ -23,7 +23,7 @@ pub(super) struct Promoted<'a, C> {
 pub(super) struct Scales<'a> {
     pub(super) a: &'a [f32],
     pub(super) b: &'a [f32],
-    /// Vectors of b that share a factor.
+    /// Vectors of b that share a factor, a power of two.
     pub(super) b_vectors: usize,
     /// Blocks along k.
     pub(super) blocks: usize,
@@ -38,6 +38,8 @@ impl<C: Chain> Chain for Promoted<'_, C> {
     const COLS: usize = C::COLS;
     const STEPS: usize = C::STEPS;
     const PART: usize = C::PART.next_multiple_of(PROMOTION);
+    const ROW_BLOCK: usize = C::ROW_BLOCK;
+    const COL_BLOCK: usize = C::COL_BLOCK;
 
     #[inline(always)]
     fn pack_a(&self, a: &Operand<'_>, vectors: Range<usize>, k: Range<usize>, panels: &mut [C::A]) {
@@ -88,7 +90,9 @@ impl<C: Chain> Promoted<'_, C> {
 
     #[inline(always)]
     fn factor_of_b(&self, vector: usize, k: usize) -> f32 {
-        self.scales.map_or(1.0, |scales| scales.factor(scales.b, vector / scales.b_vectors, k))
+        self.scales.map_or(1.0, |scales| {
+            scales.factor(scales.b, vector >> scales.b_vectors.trailing_zeros(), k)
+        })
     }
 }
 

@@ -11,9 +11,12 @@ use fp8lm_formats::Isa;
 
 use super::{
     COLS, Cols, ROWS, Rows, STEPS, Tile,
-    codes::{ANY_LAST_BIT, ANY_PRODUCT},
+    codes::{ANY_LAST_BIT, ANY_PRODUCT, Codes},
+    pack::Block,
     place,
 };
+
+mod pack;
 
 /// Proof that this machine has AVX-512.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +32,18 @@ impl Avx512 {
     pub(super) fn step(self, a: &Rows, b: &Cols, tile: &mut Tile) -> bool {
         // SAFETY: `self` was made where `Isa::has_avx512` says that the machine has all of them.
         (a.specials[0] | b.specials[0]) == 0 && unsafe { step(a, b, tile) }
+    }
+
+    #[inline(always)]
+    pub(super) fn rows(self, block: &Block<ROWS>, codes: &Codes, panel: &mut Rows) {
+        // SAFETY: as above.
+        unsafe { pack::rows(block, codes, panel) }
+    }
+
+    #[inline(always)]
+    pub(super) fn cols(self, block: &Block<COLS>, codes: &Codes, panel: &mut Cols) {
+        // SAFETY: as above.
+        unsafe { pack::cols(block, codes, panel) }
     }
 }
 

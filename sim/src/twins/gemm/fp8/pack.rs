@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{COLS, Cols, ROWS, Rows, STEPS, codes::Codes, place};
+use super::STEPS;
 use crate::twins::gemm::operand::Operand;
 
 /// Codes of as many vectors as a tile has rows or columns: those of one k lie side by side.
@@ -67,12 +67,13 @@ fn lines<const N: usize, const ROWS: usize>(
 fn transposed<const W: usize>(rows: &[[u8; STEPS]; W]) -> Block<W> {
     let mut block = [[0; W]; STEPS];
     for (group, rows) in rows.as_chunks::<4>().0.iter().enumerate() {
-        for first in (0..STEPS).step_by(4) {
-            let words = rows.map(|row| {
-                u32::from_le_bytes([row[first], row[first + 1], row[first + 2], row[first + 3]])
-            });
-            for (step, word) in block[first..].iter_mut().zip(transposed_words(words)) {
-                step[4 * group..][..4].copy_from_slice(&word.to_le_bytes());
+        for first in 0..STEPS / 4 {
+            let mut words = [0; 4];
+            for (word, row) in words.iter_mut().zip(rows) {
+                *word = u32::from_le_bytes(row.as_chunks().0[first]);
+            }
+            for (step, word) in transposed_words(words).iter().enumerate() {
+                block[4 * first + step].as_chunks_mut().0[group] = word.to_le_bytes();
             }
         }
     }
@@ -83,30 +84,13 @@ fn transposed<const W: usize>(rows: &[[u8; STEPS]; W]) -> Block<W> {
 #[inline(always)]
 fn transposed_words([a, b, c, d]: [u32; 4]) -> [u32; 4] {
     const EVEN: u32 = 0x00FF_00FF;
-    let even = |a: u32, b: u32| a & EVEN | (b & EVEN) << 8;
-    let odd = |a: u32, b: u32| (a >> 8) & EVEN | b & !EVEN;
-    let low = |ab: u32, cd: u32| ab & 0xFFFF | cd << 16;
-    let high = |ab: u32, cd: u32| ab >> 16 | cd & 0xFFFF_0000;
-    let (even, odd) = ([even(a, b), even(c, d)], [odd(a, b), odd(c, d)]);
-    [low(even[0], even[1]), low(odd[0], odd[1]), high(even[0], even[1]), high(odd[0], odd[1])]
-}
-
-#[inline(always)]
-pub(super) fn rows(block: &Block<ROWS>, codes: &Codes, panel: &mut Rows) {
-    panel.values = block.map(|step| step.map(|code| codes.value(code)));
-    panel.exponents = block.map(|step| step.map(|code| codes.exponent(code)));
-    panel.last_bits = block.map(|step| step.map(|code| codes.last_bit(code)));
-    panel.specials = [u32::from(codes.any_special(block.as_flattened())); 16];
-}
-
-#[inline(always)]
-pub(super) fn cols(block: &Block<COLS>, codes: &Codes, panel: &mut Cols) {
-    for (k, step) in block.iter().enumerate() {
-        for (col, code) in step.iter().enumerate() {
-            panel.values[k][col] = codes.value(*code);
-            panel.exponents[k][place(col)] = codes.exponent(*code);
-            panel.last_bits[k][place(col)] = codes.last_bit(*code);
-        }
-    }
-    panel.specials = [u32::from(codes.any_special(block.as_flattened())); 16];
+    let [ab_even, cd_even] = [a & EVEN | (b & EVEN) << 8, c & EVEN | (d & EVEN) << 8];
+    let [ab_odd, cd_odd] = [(a >> 8) & EVEN | b & !EVEN, (c >> 8) & EVEN | d & !EVEN];
+    let [low, high] = [0xFFFF, 0xFFFF_0000];
+    [
+        ab_even & low | cd_even << 16,
+        ab_odd & low | cd_odd << 16,
+        ab_even >> 16 | cd_even & high,
+        ab_odd >> 16 | cd_odd & high,
+    ]
 }

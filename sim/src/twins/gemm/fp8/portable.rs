@@ -1,7 +1,32 @@
 //! A step in plain Rust, for every value that FP8 and f32 have: each product is truncated as a
 //! number, in units of its own output. Infinities and NaN go through as they would through any sum.
 
-use super::{COLS, Cols, ROWS, Rows, Tile, codes::ANY_PRODUCT, place};
+use super::{
+    COLS, Cols, ROWS, Rows, Tile,
+    codes::{ANY_PRODUCT, Codes},
+    pack::Block,
+    place,
+};
+
+#[inline(always)]
+pub(super) fn rows(block: &Block<ROWS>, codes: &Codes, panel: &mut Rows) {
+    panel.values = block.map(|step| step.map(|code| codes.value(code)));
+    panel.exponents = block.map(|step| step.map(|code| codes.exponent(code)));
+    panel.last_bits = block.map(|step| step.map(|code| codes.last_bit(code)));
+    panel.specials = [u32::from(codes.any_special(block.as_flattened())); 16];
+}
+
+#[inline(always)]
+pub(super) fn cols(block: &Block<COLS>, codes: &Codes, panel: &mut Cols) {
+    for (k, step) in block.iter().enumerate() {
+        for (col, code) in step.iter().enumerate() {
+            panel.values[k][col] = codes.value(*code);
+            panel.exponents[k][place(col)] = codes.exponent(*code);
+            panel.last_bits[k][place(col)] = codes.last_bit(*code);
+        }
+    }
+    panel.specials = [u32::from(codes.any_special(block.as_flattened())); 16];
+}
 
 #[inline(always)]
 pub(super) fn step(a: &Rows, b: &Cols, tile: &mut Tile) {
