@@ -92,7 +92,7 @@ impl<L: Layout> Fp8<L> {
     /// What larger magnitudes are cut to before rounding: the largest value, or the step after it on the same grid.
     /// The code of that step is the infinity of E5M2, a NaN of E4M3, and the sign bit, so the NaN, of "fnuz".
     #[inline(always)]
-    const fn limit(overflow: Overflow) -> f32 {
+    pub(crate) const fn limit(overflow: Overflow) -> f32 {
         match overflow {
             Overflow::Saturate => Self::MAX_F32,
             Overflow::NonSaturate => {
@@ -114,9 +114,9 @@ impl<L: Layout> Fp8<L> {
 #[derive(Clone, Copy)]
 pub(crate) struct Steps {
     /// The exponent field that the format's smallest normal value has as an `f32`, in place.
-    min_exponent: u32,
+    pub(crate) min_exponent: u32,
     /// The fraction bits of an `f32` that a normal value of the format has no room for.
-    discarded_bits: u32,
+    pub(crate) discarded_bits: u32,
 }
 
 impl Steps {
@@ -154,7 +154,7 @@ impl Steps {
 }
 
 #[inline(always)]
-const fn steps<L: Layout>() -> Steps {
+pub(crate) const fn steps<L: Layout>() -> Steps {
     Steps::new(L::MANTISSA_BITS, L::BIAS)
 }
 

@@ -50,6 +50,7 @@ pub mod layout;
 pub mod philox;
 #[cfg(feature = "serde")]
 mod serde;
+mod simd;
 mod slice;
 
 pub use dtype::{DType, Element};
@@ -58,6 +59,7 @@ pub use e8m0::E8M0;
 pub use encode::Overflow;
 pub use fp8::{E4M3, E4M3Fnuz, E5M2, E5M2Fnuz, Fp8};
 pub use isa::Isa;
+pub use simd::Runs;
 
 /// The README's example runs too.
 #[cfg(doctest)]

@@ -104,6 +104,8 @@ const UNSAFE: &[&str] = &[
     "crates/data/src/storage.rs",
     "crates/formats/src/fp8.rs",
     "crates/formats/src/isa.rs",
+    "crates/formats/src/simd.rs",
+    "crates/formats/src/simd/avx512.rs",
     "sim/src/args.rs",
     "sim/src/emulator.rs",
     "sim/src/memory.rs",

@@ -5,5 +5,6 @@ mod crates;
 mod e5m6;
 mod grid;
 mod scales;
+mod simd;
 mod slices;
 mod stochastic;
