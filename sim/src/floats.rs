@@ -33,6 +33,14 @@ impl Floats<'_> {
             }
         }
     }
+
+    /// Whether it holds for an element.
+    pub(crate) fn any(self, holds: impl Fn(f32) -> bool) -> bool {
+        match self {
+            Floats::F32(values) => values.iter().any(|value| holds(*value)),
+            Floats::BF16(values) => values.iter().any(|value| holds(widen(*value))),
+        }
+    }
 }
 
 impl<'a> FloatsMut<'a> {
@@ -81,7 +89,8 @@ impl<'a> FloatsMut<'a> {
         }
     }
 
-    fn as_floats(&self) -> Floats<'_> {
+    /// The same slice, to be read.
+    pub(crate) fn as_floats(&self) -> Floats<'_> {
         match self {
             FloatsMut::F32(values) => Floats::F32(values),
             FloatsMut::BF16(values) => Floats::BF16(values),

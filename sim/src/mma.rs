@@ -71,10 +71,10 @@ impl Mma {
         steps.fold(c, |c, (a, b)| self.step(a, b, c))
     }
 
-    /// A chain from +0 for every 128 of k; sum = fma(scale(block), chain, sum) from +0, in f32.
-    pub fn promoted(&self, a: &[f32], b: &[f32], scale: impl Fn(usize) -> f32) -> f32 {
+    /// A chain from +0 for every 128 of k; sum = fma(scale(block), chain, sum) from c, in f32.
+    pub fn promoted(&self, a: &[f32], b: &[f32], c: f32, scale: impl Fn(usize) -> f32) -> f32 {
         let blocks = a.chunks(PROMOTION).zip(b.chunks(PROMOTION)).enumerate();
-        blocks.fold(0.0, |sum, (block, (a, b))| scale(block).mul_add(self.chain(a, b, 0.0), sum))
+        blocks.fold(c, |sum, (block, (a, b))| scale(block).mul_add(self.chain(a, b, 0.0), sum))
     }
 
     /// The significands are multiplied as they are: their product is below 4, and not normalised.

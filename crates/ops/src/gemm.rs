@@ -20,7 +20,7 @@ impl Layout {
     /// Every layout.
     pub const ALL: [Self; 3] = [Self::Nt, Self::Nn, Self::Tn];
 
-    /// The kernel's argument.
+    /// The kernel's argument `from_d`.
     fn bits(self) -> u32 {
         match self {
             Self::Nt => 0b00,
@@ -92,7 +92,8 @@ pub struct Operand<'a> {
 /// The operands are F32, F16, BF16, E4M3 or E5M2, not necessarily the same, and `out` is F32 or
 /// BF16; Hopper's models take two FP8 types, or two of F16 and BF16, for which all of them are one
 /// chain of `wgmma`. A tensor of any rank is read as the matrix of its last dim. Each output is
-/// summed by the model over k ascending from +0, and rounded once to `out`.
+/// summed by the model over k ascending from +0, and rounded once to `out`. [`matmul_onto`] starts
+/// from another accumulator.
 ///
 /// # Errors
 /// If the operands disagree on k, if the model does not take their types or their k, or if a type
@@ -104,6 +105,33 @@ pub fn matmul(
     layout: Layout,
     accumulate: Accumulate,
     out: DType,
+) -> Result<Tensor> {
+    plain(queue, a, b, layout, accumulate, Start::Zero(out))
+}
+
+/// [`matmul`] onto `d` [m, n], F32 or BF16, which holds what each sum starts from, in every model
+/// exactly.
+///
+/// # Errors
+/// As [`matmul`], and if `d` has another shape.
+pub fn matmul_onto(
+    queue: &Queue,
+    d: &Tensor,
+    a: &Tensor,
+    b: &Tensor,
+    layout: Layout,
+    accumulate: Accumulate,
+) -> Result<()> {
+    plain(queue, a, b, layout, accumulate, Start::From(d)).map(drop)
+}
+
+fn plain(
+    queue: &Queue,
+    a: &Tensor,
+    b: &Tensor,
+    layout: Layout,
+    accumulate: Accumulate,
+    start: Start<'_>,
 ) -> Result<Tensor> {
     let (m, k) = match layout {
         Layout::Nt | Layout::Nn => (a.rows(), a.cols()),
@@ -120,10 +148,34 @@ pub fn matmul(
         Accumulate::Cublaslt | Accumulate::Deepgemm if a.dtype().bytes() == 1 => "gemm_cublaslt",
         _ => "gemm_wgmma",
     };
-    let d = queue.alloc(out, [m, n], ACTIVATIONS)?;
-    let launch = Launch::new(kernel).read(a).read(b).write(&d);
-    queue.launch(launch.extent(m).extent(n).extent(k).u32(layout.bits()))?;
+    let d = start.tensor(queue, "matmul", [m, n])?;
+    let launch = Launch::new(kernel).read(a).read(b).update(&d).extent(m).extent(n).extent(k);
+    queue.launch(launch.u32(layout.bits()).u32(start.bit()))?;
     Ok(d)
+}
+
+/// What the sums start from.
+#[derive(Clone, Copy, Debug)]
+enum Start<'a> {
+    /// +0, to a new tensor of this type.
+    Zero(DType),
+    /// The elements of the tensor that the result goes to.
+    From(&'a Tensor),
+}
+
+impl Start<'_> {
+    /// Where the result goes.
+    fn tensor(self, queue: &Queue, operation: &'static str, shape: [usize; 2]) -> Result<Tensor> {
+        match self {
+            Self::Zero(out) => queue.alloc(out, shape, ACTIVATIONS),
+            Self::From(d) => expect::shape(operation, "d", d, shape).map(|()| d.clone()),
+        }
+    }
+
+    /// The kernel's argument `from_d`.
+    fn bit(self) -> u32 {
+        u32::from(matches!(self, Self::From(_)))
+    }
 }
 
 /// D = A Bᵀ of two FP8 matrices a [m, k] and b [n, k] with one scaling factor each, of type `out`
@@ -143,6 +195,31 @@ pub fn matmul_scaled(
     accumulate: Accumulate,
     out: DType,
 ) -> Result<Tensor> {
+    scaled(queue, a, b, accumulate, Start::Zero(out))
+}
+
+/// [`matmul_scaled`] onto `d` [m, n], F32 or BF16, which holds what each sum starts from: it is
+/// scaled with the products.
+///
+/// # Errors
+/// As [`matmul_scaled`], and if `d` has another shape.
+pub fn matmul_scaled_onto(
+    queue: &Queue,
+    d: &Tensor,
+    a: Operand<'_>,
+    b: Operand<'_>,
+    accumulate: Accumulate,
+) -> Result<()> {
+    scaled(queue, a, b, accumulate, Start::From(d)).map(drop)
+}
+
+fn scaled(
+    queue: &Queue,
+    a: Operand<'_>,
+    b: Operand<'_>,
+    accumulate: Accumulate,
+    start: Start<'_>,
+) -> Result<Tensor> {
     let k = a.values.cols();
     expect::that(k == b.values.cols(), "matmul_scaled", "b", b.values, || format!("[n, {k}]"))?;
     expect::elements("matmul_scaled", "a_scale_inv", a.scale_inv, 1)?;
@@ -153,7 +230,7 @@ pub fn matmul_scaled(
         Accumulate::Wgmma | Accumulate::CublasltFast => "gemm_scaled_wgmma",
         Accumulate::Cublaslt | Accumulate::Deepgemm => "gemm_scaled_cublaslt",
     };
-    launch_scaled(queue, kernel, a, b, out, |launch| launch)
+    launch_scaled(queue, kernel, a, b, start, |launch| launch)
 }
 
 /// D = A Bᵀ of two FP8 matrices a [m, k] and b [n, k] with scaling factors of blocks, of type `out`
@@ -174,6 +251,31 @@ pub fn matmul_block_scaled(
     accumulate: Accumulate,
     out: DType,
 ) -> Result<Tensor> {
+    block_scaled(queue, a, b, accumulate, Start::Zero(out))
+}
+
+/// [`matmul_block_scaled`] onto `d` [m, n], F32 or BF16, which holds what each sum of scaled chains
+/// starts from.
+///
+/// # Errors
+/// As [`matmul_block_scaled`], and if `d` has another shape.
+pub fn matmul_block_scaled_onto(
+    queue: &Queue,
+    d: &Tensor,
+    a: Operand<'_>,
+    b: Operand<'_>,
+    accumulate: Accumulate,
+) -> Result<()> {
+    block_scaled(queue, a, b, accumulate, Start::From(d)).map(drop)
+}
+
+fn block_scaled(
+    queue: &Queue,
+    a: Operand<'_>,
+    b: Operand<'_>,
+    accumulate: Accumulate,
+    start: Start<'_>,
+) -> Result<Tensor> {
     let operation = "matmul_block_scaled";
     let (m, n, k) = (a.values.rows(), b.values.rows(), a.values.cols());
     let (rows, blocks) = (n.div_ceil(BLOCK), k.div_ceil(BLOCK));
@@ -190,7 +292,7 @@ pub fn matmul_block_scaled(
         _ => "gemm_block_wgmma",
     };
     let b_vectors = if is_of_blocks { BLOCK } else { 1 };
-    launch_scaled(queue, kernel, a, b, out, |launch| launch.extent(b_vectors))
+    launch_scaled(queue, kernel, a, b, start, |launch| launch.extent(b_vectors))
 }
 
 fn launch_scaled(
@@ -198,14 +300,15 @@ fn launch_scaled(
     kernel: &'static str,
     a: Operand<'_>,
     b: Operand<'_>,
-    out: DType,
+    start: Start<'_>,
     more: impl FnOnce(Launch) -> Launch,
 ) -> Result<Tensor> {
     let (m, n, k) = (a.values.rows(), b.values.rows(), a.values.cols());
-    let d = queue.alloc(out, [m, n], ACTIVATIONS)?;
+    let d = start.tensor(queue, kernel, [m, n])?;
     let launch = Launch::new(kernel).read(a.values).read(a.scale_inv);
-    let launch = launch.read(b.values).read(b.scale_inv).write(&d);
-    queue.launch(more(launch.extent(m).extent(n).extent(k)))?;
+    let launch = launch.read(b.values).read(b.scale_inv).update(&d);
+    let launch = more(launch.extent(m).extent(n).extent(k));
+    queue.launch(launch.u32(start.bit()))?;
     Ok(d)
 }
 

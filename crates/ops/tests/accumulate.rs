@@ -7,7 +7,10 @@ mod support;
 
 use fp8lm_device::{DType, Error, Queue, Tensor};
 use fp8lm_formats::{E4M3, E5M2};
-use fp8lm_ops::{Accumulate, Layout, Operand, matmul, matmul_block_scaled, matmul_scaled};
+use fp8lm_ops::{
+    Accumulate, Layout, Operand, matmul, matmul_block_scaled, matmul_block_scaled_onto,
+    matmul_onto, matmul_scaled, matmul_scaled_onto,
+};
 use fp8lm_sim::mma::Mma;
 use half::{bf16, f16};
 use support::{TEST, assert_bits, queue, queues, round, tensor, values, widened, words};
@@ -74,6 +77,41 @@ fn no_size_changes_the_sum() {
     case.check(&queues, Accumulate::Wgmma, Scales::Block(1));
     let case = Case { kind, draw, size: [3, 2070, 32], types: [E4, E4] };
     case.check(&queues, Accumulate::Wgmma, Scales::Block(128));
+}
+
+/// Also for a k of 0, where they are the sums.
+#[test]
+fn sums_start_from_any_accumulator() {
+    let queues = queues();
+    for types in FP8_PAIRS {
+        for (kind, draw) in DRAWS.into_iter().chain([("zero", zero as Draw)]) {
+            for k in [0, 1, 16, 141] {
+                let case = Case { kind, draw, size: [9, 70, k], types };
+                for accumulate in [Accumulate::F32, Accumulate::Wgmma] {
+                    case.check_onto(&queues, accumulate, Scales::None);
+                    case.check_onto(&queues, accumulate, Scales::Tensor);
+                    case.check_onto(&queues, accumulate, Scales::Block(128));
+                }
+                if k % 16 == 0 && types != [E5, E5] {
+                    case.check_onto(&queues, Accumulate::Cublaslt, Scales::None);
+                }
+            }
+        }
+    }
+    for types in HALF_PAIRS {
+        let (kind, draw) = DRAWS[0];
+        let case = Case { kind, draw, size: [15, 70, 301], types };
+        case.check_onto(&queues, Accumulate::Wgmma, Scales::None);
+        case.check_onto(&queues, Accumulate::F32, Scales::None);
+    }
+}
+
+#[test]
+fn accumulators_of_the_wrong_shape_are_refused() {
+    let queue = queue();
+    let [a, d] = [[4, 6], [4, 5]].map(|shape| queue.alloc(E4, shape, TEST).unwrap());
+    let error = matmul_onto(&queue, &d, &a, &a, Layout::Nt, Accumulate::F32).unwrap_err();
+    assert!(matches!(error, Error::Shape { tensor: "d", .. }), "{error}");
 }
 
 #[test]
@@ -153,7 +191,7 @@ fn scaling_factors_of_the_wrong_shape_are_refused() {
 }
 
 /// One product a [m, k] b [n, k]ᵀ.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Case {
     kind: &'static str,
     draw: Draw,
@@ -178,7 +216,7 @@ impl Case {
         let a = (self.draw)(0, self.types[0], m, k);
         let b = (self.draw)(1, self.types[1], n, k);
         let factors = self.factors(scales);
-        let want = self.sums([&a, &b], accumulate, scales, &factors);
+        let want = self.sums([&a, &b], accumulate, scales, &factors, &vec![0.0; m * n]);
         for (name, queue) in queues {
             let a = upload(queue, self.types[0], &a, [m, k]);
             let b = upload(queue, self.types[1], &b, [n, k]);
@@ -206,6 +244,39 @@ impl Case {
         }
     }
 
+    /// The same for sums that start from accumulators: from normal numbers, and from any.
+    fn check_onto(&self, queues: &[(String, Queue)], accumulate: Accumulate, scales: Scales) {
+        let [m, n, k] = self.size;
+        let [a, b] = [0, 1].map(|side| (self.draw)(side, self.types[side], [m, n][side], k));
+        let factors = self.factors(scales);
+        for (start, c) in starts(m * n) {
+            let want = self.sums([&a, &b], accumulate, scales, &factors, &c);
+            let want: Vec<f32> = want.iter().map(|sum| round(F32, *sum)).collect();
+            for (name, queue) in queues {
+                let a = upload(queue, self.types[0], &a, [m, k]);
+                let b = upload(queue, self.types[1], &b, [n, k]);
+                let d = tensor(queue, F32, &c, [m, n]);
+                let [sa, sb] = [0, 1].map(|side| {
+                    let (values, shape) = &factors[side];
+                    tensor(queue, F32, values, *shape)
+                });
+                let scaled_a = Operand { values: &a, scale_inv: &sa };
+                let scaled_b = Operand { values: &b, scale_inv: &sb };
+                match scales {
+                    Scales::None => matmul_onto(queue, &d, &a, &b, Layout::Nt, accumulate),
+                    Scales::Tensor => matmul_scaled_onto(queue, &d, scaled_a, scaled_b, accumulate),
+                    Scales::Block(_) => {
+                        matmul_block_scaled_onto(queue, &d, scaled_a, scaled_b, accumulate)
+                    }
+                }
+                .unwrap();
+                let name =
+                    format!("{self:?} {accumulate:?} {scales:?} from {start} numbers on {name}");
+                assert_bits(&name, &values(queue, &d), &want, [m, n]);
+            }
+        }
+    }
+
     /// Factors between 2^-2 and 2^2, with all bits in use, and their shape, for a and b.
     fn factors(&self, scales: Scales) -> [(Vec<f32>, [usize; 2]); 2] {
         let [m, n, k] = self.size;
@@ -226,20 +297,21 @@ impl Case {
         accumulate: Accumulate,
         scales: Scales,
         factors: &[(Vec<f32>, [usize; 2]); 2],
+        c: &[f32],
     ) -> Vec<f32> {
         let [m, n, k] = self.size;
         let [a, b] = [0, 1].map(|side| widened(self.types[side], codes[side]));
         let factors = factors.each_ref().map(|(values, _)| &values[..]);
         let sum = |index| {
             let (i, j) = (index / n, index % n);
-            let (a, b) = (&a[i * k..][..k], &b[j * k..][..k]);
+            let (a, b, c) = (&a[i * k..][..k], &b[j * k..][..k], c[index]);
             match scales {
-                Scales::None => self.sum(a, b, accumulate),
-                Scales::Tensor => self.sum(a, b, accumulate) * (factors[0][0] * factors[1][0]),
+                Scales::None => self.sum(a, b, c, accumulate),
+                Scales::Tensor => self.sum(a, b, c, accumulate) * (factors[0][0] * factors[1][0]),
                 Scales::Block(rows) => {
                     let blocks = k.div_ceil(128);
                     let factor = |q| factors[0][i * blocks + q] * factors[1][j / rows * blocks + q];
-                    self.promoted(a, b, accumulate, factor)
+                    self.promoted(a, b, c, accumulate, factor)
                 }
             }
         };
@@ -247,14 +319,14 @@ impl Case {
     }
 
     /// One output.
-    fn sum(&self, a: &[f32], b: &[f32], accumulate: Accumulate) -> f32 {
+    fn sum(&self, a: &[f32], b: &[f32], c: f32, accumulate: Accumulate) -> f32 {
         let mma = Mma::new(self.types[0], self.types[1]).unwrap();
         match accumulate {
-            Accumulate::F32 => fma_chain(a, b),
-            Accumulate::Wgmma | Accumulate::CublasltFast => mma.chain(a, b, 0.0),
+            Accumulate::F32 => fma_chain(a, b, c),
+            Accumulate::Wgmma | Accumulate::CublasltFast => mma.chain(a, b, c),
             Accumulate::Cublaslt | Accumulate::Deepgemm => {
                 let partials = a.chunks(128).zip(b.chunks(128)).map(|(a, b)| mma.chain(a, b, 0.0));
-                partials.fold(0.0, |sum, partial| sum + partial)
+                partials.fold(c, |sum, partial| sum + partial)
             }
         }
     }
@@ -264,19 +336,33 @@ impl Case {
         &self,
         a: &[f32],
         b: &[f32],
+        c: f32,
         accumulate: Accumulate,
         factor: impl Fn(usize) -> f32,
     ) -> f32 {
         if accumulate == Accumulate::F32 {
             let blocks = a.chunks(128).zip(b.chunks(128)).enumerate();
-            return blocks.fold(0.0, |sum, (q, (a, b))| factor(q).mul_add(fma_chain(a, b), sum));
+            return blocks.fold(c, |sum, (q, (a, b))| factor(q).mul_add(fma_chain(a, b, 0.0), sum));
         }
-        Mma::new(self.types[0], self.types[1]).unwrap().promoted(a, b, factor)
+        Mma::new(self.types[0], self.types[1]).unwrap().promoted(a, b, c, factor)
     }
 }
 
-fn fma_chain(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).fold(0.0, |sum, (a, b)| a.mul_add(*b, sum))
+fn fma_chain(a: &[f32], b: &[f32], c: f32) -> f32 {
+    a.iter().zip(b).fold(c, |sum, (a, b)| a.mul_add(*b, sum))
+}
+
+/// What sums start from: zeros of both signs, and numbers of any exponent; the first are normal or
+/// special, the others may be subnormal.
+fn starts(n: usize) -> [(&'static str, Vec<f32>); 2] {
+    let number = |(at, word): (usize, u64)| match at % 5 {
+        0 => 0.0f32.copysign(f32::from_bits(word as u32)),
+        1 => f32::from_bits((word as u32 & 0x8FFF_FFFF) | 0x3000_0000),
+        _ => f32::from_bits(word as u32),
+    };
+    let any: Vec<f32> = words(77, n).enumerate().map(number).collect();
+    let normal = |c: &f32| if c.is_subnormal() { f32::MIN_POSITIVE.copysign(*c) } else { *c };
+    [("normal", any.iter().map(normal).collect()), ("any", any)]
 }
 
 /// Codes of one side of a product, for a type, rows and k.
@@ -341,6 +427,11 @@ fn subnormal(side: usize, dtype: DType, rows: usize, k: usize) -> Vec<u8> {
     };
     let codes = random(side, dtype, rows * k);
     codes.iter().zip(mask.iter().cycle()).map(|(code, mask)| code & mask).collect()
+}
+
+/// Of both signs.
+fn zero(side: usize, dtype: DType, rows: usize, k: usize) -> Vec<u8> {
+    random(side, dtype, rows * k).iter().map(|code| code & 0x80).collect()
 }
 
 fn one_huge(side: usize, dtype: DType, rows: usize, k: usize) -> Vec<u8> {

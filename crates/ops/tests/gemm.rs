@@ -125,8 +125,8 @@ fn the_kernel_takes_a_transposed_a_with_a_plain_b_and_no_fifth_layout() {
     let b_nk = tensor(&queue, DType::F32, &b, [n, k]);
     let d = queue.alloc(DType::F32, [m, n], TEST).unwrap();
     let launch = |layout| {
-        let launch = Launch::new("gemm_f32").read(&a_km).read(&b_nk).write(&d);
-        queue.launch(launch.extent(m).extent(n).extent(k).u32(layout))
+        let launch = Launch::new("gemm_f32").read(&a_km).read(&b_nk).update(&d);
+        queue.launch(launch.extent(m).extent(n).extent(k).u32(layout).u32(0))
     };
     launch(0b01).unwrap();
     let want = chains(size, |i, p| a[p * m + i], |j, p| b[j * k + p]);

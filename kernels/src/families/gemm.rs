@@ -1,58 +1,63 @@
 //! Matrix multiplication, named after the model of accumulation.
 //!
-//! `f32` is the model of a CPU: d = fma over k ascending, one f32 accumulator per output, from +0,
-//! so the bits do not depend on blocking, threads or instruction set. Products of two FP8 values
-//! are exact in f32. The others are models of Hopper, whose tensor cores truncate.
+//! `f32` is the model of a CPU: d = fma over k ascending, one f32 accumulator per output, so the
+//! bits do not depend on blocking, threads or instruction set. Products of two FP8 values are exact
+//! in f32. The others are models of Hopper, whose tensor cores truncate.
+//!
+//! The outermost sum of each starts from +0, or, if `from_d` is 1, from what d holds.
 
 use crate::{
     Contract::ExactGivenOrder,
     Kernel, Param,
-    kernel::{F32, FLOAT, FP8, HALF_OR_FP8, OPERAND, read, u32, write},
+    kernel::{F32, FLOAT, FP8, HALF_OR_FP8, OPERAND, read, u32, update},
 };
 
 pub(super) const KERNELS: &[Kernel] = &[
     Kernel {
         name: "gemm_f32",
-        doc: "d[i, j] = the sum over p of a[i, p] * b[j, p], rounded to d's type: one accumulator, from +0, fma over p ascending. \
+        doc: "d[i, j] = the sum over p of a[i, p] * b[j, p], rounded to d's type: one accumulator, from its start, fma over p ascending. \
               a is [m, k], or [k, m] if bit 0 of layout is set; b is [n, k], or [k, n] if bit 1 is; d is [m, n].",
         contract: ExactGivenOrder,
         params: &[
             read("a", OPERAND),
             read("b", OPERAND),
-            write("d", FLOAT),
+            update("d", FLOAT),
             u32("m"),
             u32("n"),
             u32("k"),
             u32("layout"),
+            u32("from_d"),
         ],
     },
     Kernel {
         name: "gemm_wgmma",
-        doc: "`gemm_f32` with the accumulator of Hopper's tensor core: one chain of steps over all of k, from +0. A step adds 32 products \
+        doc: "`gemm_f32` with the accumulator of Hopper's tensor core: one chain of steps over all of k, from its start. A step adds 32 products \
               of two FP8 types, or 16 of f16 and BF16.",
         contract: ExactGivenOrder,
         params: &[
             read("a", HALF_OR_FP8),
             read("b", HALF_OR_FP8),
-            write("d", FLOAT),
+            update("d", FLOAT),
             u32("m"),
             u32("n"),
             u32("k"),
             u32("layout"),
+            u32("from_d"),
         ],
     },
     Kernel {
         name: "gemm_cublaslt",
-        doc: "`gemm_wgmma` with a chain from +0 for every 128 of k; acc = RN(acc + chain), ascending, from +0.",
+        doc: "`gemm_wgmma` with a chain from +0 for every 128 of k; acc = RN(acc + chain), ascending, from its start.",
         contract: ExactGivenOrder,
         params: &[
             read("a", FP8),
             read("b", FP8),
-            write("d", FLOAT),
+            update("d", FLOAT),
             u32("m"),
             u32("n"),
             u32("k"),
             u32("layout"),
+            u32("from_d"),
         ],
     },
     Kernel {
@@ -76,15 +81,15 @@ pub(super) const KERNELS: &[Kernel] = &[
     },
     Kernel {
         name: "gemm_block_f32",
-        doc: "acc = fma(s, P, acc) over the blocks q of 128 of k, ascending, from +0, with s = RN(a_scale_inv[i, q] * b_scale_inv[j / b_vectors, \
-              q]) and P the accumulator of `gemm_f32` over the block; d = acc rounded to d's type. a is [m, k], b [n, k], a_scale_inv \
+        doc: "acc = fma(s, P, acc) over the blocks q of 128 of k, ascending, from its start, with s = RN(a_scale_inv[i, q] * b_scale_inv[j / b_vectors, \
+              q]) and P the accumulator of `gemm_f32` over the block, from +0; d = acc rounded to d's type. a is [m, k], b [n, k], a_scale_inv \
               [m, ceil(k / 128)], b_scale_inv [ceil(n / b_vectors), ceil(k / 128)] with b_vectors 1 or 128; d is [m, n].",
         contract: ExactGivenOrder,
         params: BLOCK,
     },
     Kernel {
         name: "gemm_block_wgmma",
-        doc: "`gemm_block_f32` with P the accumulator of `gemm_wgmma` over the block.",
+        doc: "`gemm_block_f32` with P the accumulator of `gemm_wgmma` over the block, from +0.",
         contract: ExactGivenOrder,
         params: BLOCK,
     },
@@ -95,10 +100,11 @@ const SCALED: &[Param] = &[
     read("a_scale_inv", F32),
     read("b", FP8),
     read("b_scale_inv", F32),
-    write("d", FLOAT),
+    update("d", FLOAT),
     u32("m"),
     u32("n"),
     u32("k"),
+    u32("from_d"),
 ];
 
 const BLOCK: &[Param] = &[
@@ -106,9 +112,10 @@ const BLOCK: &[Param] = &[
     read("a_scale_inv", F32),
     read("b", FP8),
     read("b_scale_inv", F32),
-    write("d", FLOAT),
+    update("d", FLOAT),
     u32("m"),
     u32("n"),
     u32("k"),
     u32("b_vectors"),
+    u32("from_d"),
 ];

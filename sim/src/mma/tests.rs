@@ -121,7 +121,7 @@ fn chains_pass_the_result_on_and_promotion_starts_anew() {
     let mma = Mma::new(E4M3, E4M3).unwrap();
     let (a, b) = (vec![1.0; 200], vec![1.0; 200]);
     assert_eq!(mma.chain(&a, &b, 0.5), 200.5);
-    assert_eq!(mma.promoted(&a, &b, |block| [1.0, 0.5][block]), 128.0 + 36.0);
+    assert_eq!(mma.promoted(&a, &b, 0.0, |block| [1.0, 0.5][block]), 128.0 + 36.0);
     // 2^13 in the first step; from the second on the unit is 1, where 0.5 is nothing.
     let mut a = vec![0.0; 256];
     a[0] = 128.0;
@@ -129,7 +129,8 @@ fn chains_pass_the_result_on_and_promotion_starts_anew() {
     let mut b = vec![1.0; 256];
     b[0] = 64.0;
     assert_eq!(mma.chain(&a, &b, 0.0), 8192.0);
-    assert_eq!(mma.promoted(&a, &b, |_| 1.0), 8192.0 + 64.0);
+    assert_eq!(mma.promoted(&a, &b, 0.0, |_| 1.0), 8192.0 + 64.0);
+    assert_eq!(mma.promoted(&a, &b, 0.5, |_| 1.0), 8192.0 + 64.0 + 0.5);
 }
 
 #[test]

@@ -59,8 +59,9 @@ fn gemm(args: &mut Args<'_>, workers: &Workers, model: Model) -> Result<()> {
     }
     let a = operand(args, 0, m, k, layout & 1 != 0)?;
     let b = operand(args, 1, n, k, layout & 2 != 0)?;
+    let from_d = from_d(args, 7)?;
     let d = args.floats_mut(2, m * n)?;
-    run(&Gemm { a, b, m, n, k, alpha: 1.0 }, workers, d, model);
+    run(&Gemm { a, b, m, n, k, alpha: 1.0, from_d }, workers, d, model);
     Ok(())
 }
 
@@ -69,8 +70,9 @@ fn gemm_scaled(args: &mut Args<'_>, workers: &Workers, model: Model) -> Result<(
     let a = operand(args, 0, m, k, false)?;
     let b = operand(args, 2, n, k, false)?;
     let alpha = args.read::<f32>(1, 1)?[0] * args.read::<f32>(3, 1)?[0];
+    let from_d = from_d(args, 8)?;
     let d = args.floats_mut(4, m * n)?;
-    run(&Gemm { a, b, m, n, k, alpha }, workers, d, model);
+    run(&Gemm { a, b, m, n, k, alpha, from_d }, workers, d, model);
     Ok(())
 }
 
@@ -88,8 +90,9 @@ fn gemm_block(args: &mut Args<'_>, workers: &Workers, model: Model) -> Result<()
         b_vectors,
         blocks,
     };
+    let from_d = from_d(args, 9)?;
     let d = args.floats_mut(4, m * n)?;
-    let launch = Launch { gemm: &Gemm { a, b, m, n, k, alpha: 1.0 }, workers, d };
+    let launch = Launch { gemm: &Gemm { a, b, m, n, k, alpha: 1.0, from_d }, workers, d };
     let sum = Sum::Promoted(Some(scales));
     match model {
         Model::F32 => launch.f32(sum),
@@ -126,9 +129,15 @@ struct Launch<'a> {
 impl Launch<'_> {
     /// With chains of fma.
     fn f32(self, sum: Sum<'_>) {
+        // What pairs would take for zero.
+        #[cfg(target_arch = "x86_64")]
+        let is_tiny = self.gemm.from_d
+            && matches!(sum, Sum::Chain)
+            && self.d.as_floats().any(|c| c.is_subnormal());
         #[cfg(target_arch = "x86_64")]
         if self.gemm.a.is_fp8()
             && self.gemm.b.is_fp8()
+            && !is_tiny
             && let Some(pairs) = Pairs::new(self.workers.isa())
         {
             return self.run(pairs, sum);
@@ -157,6 +166,14 @@ impl Launch<'_> {
                 self.gemm.run(self.workers, self.d, Promoted { chain, scales });
             }
         }
+    }
+}
+
+/// Argument `index`: whether sums start from d.
+fn from_d(args: &Args<'_>, index: usize) -> Result<bool> {
+    match args.extent(index) {
+        choice @ (0 | 1) => Ok(choice == 1),
+        other => Err(args.invalid(index, "0 or 1".to_owned(), other.to_string())),
     }
 }
 

@@ -19,7 +19,8 @@ use crate::{
     workers::{RowsOf, Workers},
 };
 
-/// d[i, j] = RN(acc * alpha), with acc the accumulated products of a's vector i and b's vector j.
+/// d[i, j] = RN(acc * alpha), with acc the accumulated products of a's vector i and b's vector j, from
+/// +0 or from d[i, j].
 pub(super) struct Gemm<'a> {
     pub(super) a: Operand<'a>,
     pub(super) b: Operand<'a>,
@@ -27,6 +28,7 @@ pub(super) struct Gemm<'a> {
     pub(super) n: usize,
     pub(super) k: usize,
     pub(super) alpha: f32,
+    pub(super) from_d: bool,
 }
 
 impl Gemm<'_> {
@@ -126,7 +128,7 @@ impl<C: Chain> Block<'_, C> {
             let b = &self.panels[b..b + steps];
             for (row, tile) in tiles.iter_mut().enumerate() {
                 if part.start == 0 {
-                    *tile = C::Tile::zeroed();
+                    self.start(tile, row * C::ROWS, col * C::COLS, d);
                 }
                 let at = Place {
                     row: self.rows.start + row * C::ROWS,
@@ -141,15 +143,50 @@ impl<C: Chain> Block<'_, C> {
         }
     }
 
+    /// What the sums of one tile start from.
+    #[inline(always)]
+    fn start(&self, tile: &mut C::Tile, row: usize, col: usize, d: &FloatsMut<'_>) {
+        *tile = C::Tile::zeroed();
+        if self.gemm.from_d {
+            self.outputs(
+                tile,
+                row,
+                col,
+                #[inline(always)]
+                |first, sums| d.load(first, sums),
+            );
+        }
+    }
+
     /// The epilogue of one tile.
     #[inline(always)]
     fn store(&self, tile: &mut C::Tile, row: usize, col: usize, d: &mut FloatsMut<'_>) {
+        self.outputs(
+            tile,
+            row,
+            col,
+            #[inline(always)]
+            |first, sums| {
+                sums.iter_mut().for_each(|sum| *sum *= self.gemm.alpha);
+                d.store(first, sums);
+            },
+        );
+    }
+
+    /// Calls `body` for each row of outputs in a tile, with the place of the first one in d.
+    #[inline(always)]
+    fn outputs(
+        &self,
+        tile: &mut C::Tile,
+        row: usize,
+        col: usize,
+        mut body: impl FnMut(usize, &mut [f32]),
+    ) {
         let sums: &mut [f32] = bytemuck::cast_slice_mut(std::slice::from_mut(tile));
         let rows = self.rows.len() - row;
         let cols = C::COLS.min(self.cols.len() - col);
         for (i, sums) in sums.chunks_exact_mut(C::COLS).enumerate().take(rows) {
-            sums.iter_mut().for_each(|sum| *sum *= self.gemm.alpha);
-            d.store((row + i) * self.gemm.n + self.cols.start + col, &sums[..cols]);
+            body((row + i) * self.gemm.n + self.cols.start + col, &mut sums[..cols]);
         }
     }
 }
