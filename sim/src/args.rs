@@ -3,12 +3,13 @@
 use std::{marker::PhantomData, sync::Arc};
 
 use fp8lm_device::{Arg, DType, Element, Error, Launch, Memory, Result, View};
+use fp8lm_formats::Isa;
 use fp8lm_kernels::Kernel;
 
 use crate::{
     floats::{Floats, FloatsMut},
     memory::{Pool, SimMemory},
-    states::{States, StatesMut},
+    states::{Slice, SliceMut, States, StatesMut},
 };
 
 /// The arguments of one launch that was checked against the table.
@@ -16,6 +17,7 @@ use crate::{
 pub(crate) struct Args<'a> {
     kernel: &'static Kernel,
     slots: Vec<Slot>,
+    isa: Isa,
     launch: PhantomData<&'a Launch>,
 }
 
@@ -38,7 +40,8 @@ struct Raw {
 }
 
 impl<'a> Args<'a> {
-    /// Binds the arguments to memory of `pool`.
+    /// Binds the arguments to memory of `pool`, to be read and written with the instructions of
+    /// `isa`.
     ///
     /// # Safety
     /// Nothing else accesses the pool's memory while the value lives.
@@ -46,11 +49,12 @@ impl<'a> Args<'a> {
         kernel: &'static Kernel,
         launch: &'a Launch,
         pool: &Arc<Pool>,
+        isa: Isa,
     ) -> Result<Self> {
         let slots = launch.args().iter().map(|arg| bind(arg, kernel.name, pool));
         let slots = slots.collect::<Result<Vec<_>>>()?;
         refuse_overlap(kernel, &slots)?;
-        Ok(Self { kernel, slots, launch: PhantomData })
+        Ok(Self { kernel, slots, isa, launch: PhantomData })
     }
 
     /// The element type of argument `index`.
@@ -105,24 +109,26 @@ impl<'a> Args<'a> {
 
     /// Argument `index`, read in any format of a state.
     pub(crate) fn states(&self, index: usize, elements: usize) -> Result<States<'a>> {
-        Ok(match self.dtype(index) {
-            DType::BF16 => States::BF16(self.read(index, elements)?),
-            DType::F16 => States::F16(self.read(index, elements)?),
-            DType::E4M3 => States::E4M3(self.read(index, elements)?),
-            DType::E5M2 => States::E5M2(self.read(index, elements)?),
-            _ => States::F32(self.read(index, elements)?),
-        })
+        let slice = match self.dtype(index) {
+            DType::BF16 => Slice::BF16(self.read(index, elements)?),
+            DType::F16 => Slice::F16(self.read(index, elements)?),
+            DType::E4M3 => Slice::E4M3(self.read(index, elements)?),
+            DType::E5M2 => Slice::E5M2(self.read(index, elements)?),
+            _ => Slice::F32(self.read(index, elements)?),
+        };
+        Ok(States { isa: self.isa, slice })
     }
 
     /// Argument `index`, written in any format of a state.
     pub(crate) fn states_mut(&mut self, index: usize, elements: usize) -> Result<StatesMut<'a>> {
-        Ok(match self.dtype(index) {
-            DType::BF16 => StatesMut::BF16(self.write(index, elements)?),
-            DType::F16 => StatesMut::F16(self.write(index, elements)?),
-            DType::E4M3 => StatesMut::E4M3(self.write(index, elements)?),
-            DType::E5M2 => StatesMut::E5M2(self.write(index, elements)?),
-            _ => StatesMut::F32(self.write(index, elements)?),
-        })
+        let slice = match self.dtype(index) {
+            DType::BF16 => SliceMut::BF16(self.write(index, elements)?),
+            DType::F16 => SliceMut::F16(self.write(index, elements)?),
+            DType::E4M3 => SliceMut::E4M3(self.write(index, elements)?),
+            DType::E5M2 => SliceMut::E5M2(self.write(index, elements)?),
+            _ => SliceMut::F32(self.write(index, elements)?),
+        };
+        Ok(StatesMut { isa: self.isa, slice })
     }
 
     /// The extent or choice at `index`.

@@ -2,7 +2,7 @@
 //! first-level cache.
 
 use crate::{
-    states::{BLOCK, GRAIN, States, StatesMut, blocks},
+    states::{Aligned, BLOCK, GRAIN, States, StatesMut, blocks},
     workers::Workers,
 };
 
@@ -20,9 +20,9 @@ pub(crate) fn map(
         y,
         #[inline(always)]
         |range, mut y| {
-            let mut values = [0.0; BLOCK];
+            let mut values = Aligned::<BLOCK>::default();
             for block in blocks(range.clone()) {
-                let values = &mut values[..block.len()];
+                let values = &mut values.0[..block.len()];
                 x.load(block.start, values);
                 values.iter_mut().for_each(|value| *value = f(*value));
                 y.store(block.start - range.start, values);
@@ -45,9 +45,9 @@ pub(crate) fn zip(
         y,
         #[inline(always)]
         |range, mut y| {
-            let (mut left, mut right) = ([0.0; BLOCK], [0.0; BLOCK]);
+            let mut pair = [Aligned::<BLOCK>::default(); 2];
             for block in blocks(range.clone()) {
-                let (left, right) = (&mut left[..block.len()], &mut right[..block.len()]);
+                let [left, right] = pair.each_mut().map(|values| &mut values.0[..block.len()]);
                 a.load(block.start, left);
                 b.load(block.start, right);
                 left.iter_mut().zip(&*right).for_each(|(a, b)| *a = f(*a, *b));

@@ -73,7 +73,7 @@ impl Emulator {
         let twin = twins::find(kernel.name).ok_or(Error::UnknownKernel { kernel: kernel.name })?;
         // SAFETY: the caller holds the lock on the workers, without which no call accesses the
         // pool's memory.
-        let mut args = unsafe { Args::bind(kernel, launch, &self.pool) }?;
+        let mut args = unsafe { Args::bind(kernel, launch, &self.pool, workers.isa()) }?;
         twin(&mut args, workers)
     }
 

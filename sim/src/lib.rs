@@ -24,6 +24,8 @@ mod elementwise;
 mod emulator;
 mod floats;
 mod groups;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 pub mod math;
 mod memory;
 pub mod mma;

@@ -50,6 +50,37 @@ pub(crate) fn amax(amax: f32, values: &[f32]) -> f32 {
     f32::from_bits(bits.min(INFINITY))
 }
 
+/// The largest magnitude of many runs of values, kept in as many lanes as a SIMD register has:
+/// to fold them after every short run would take longer than the run.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Amax([u32; 16]);
+
+impl Amax {
+    /// Takes values into account.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, values: &[f32]) {
+        let (blocks, rest) = values.as_chunks();
+        let mut lanes = self.0;
+        for block in blocks {
+            lanes = larger(lanes, block);
+        }
+        let mut last = [0.0; 16];
+        last[..rest.len()].copy_from_slice(rest);
+        self.0 = larger(lanes, &last);
+    }
+
+    /// As [`amax`].
+    #[inline(always)]
+    pub(crate) fn value(self) -> f32 {
+        amax(0.0, &self.0.map(f32::from_bits))
+    }
+}
+
+#[inline(always)]
+fn larger(lanes: [u32; 16], values: &[f32; 16]) -> [u32; 16] {
+    std::array::from_fn(|i| lanes[i].max(values[i].to_bits() & !SIGN))
+}
+
 pub(crate) const SIGN: u32 = 0x8000_0000;
 const INFINITY: u32 = 0x7F80_0000;
 

@@ -9,14 +9,25 @@ use fp8lm_device::Result;
 
 use self::state::{Part, State};
 use super::Twin;
+#[cfg(target_arch = "x86_64")]
+use crate::lanes::WIDTH;
 use crate::{
     args::Args,
-    scale::amax,
-    states::{BLOCK, GRAIN, States, blocks},
+    groups::GROUP,
+    scale::Amax,
+    states::{Aligned, GRAIN, States},
     workers::{PerGrain, Workers},
 };
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod state;
+
+#[cfg(target_arch = "x86_64")]
+use avx512::Floors;
+/// What AVX-512 alone makes use of.
+#[cfg(not(target_arch = "x86_64"))]
+type Floors = ();
 
 pub(super) const TWINS: &[(&str, Twin)] = &[("adamw_advance", adamw_advance), ("adamw", adamw)];
 
@@ -51,23 +62,34 @@ fn adamw(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
     Ok(())
 }
 
-/// The largest magnitudes of the new states.
+/// The largest magnitudes of the new states; of a master whose scale does not need it, 0.
 fn amaxes(step: &Step<'_>, workers: &Workers, n: usize, states: &[State<'_>; 3]) -> [f32; 3] {
-    let states = states.each_ref().map(|state| &state.part);
+    let with_master = states[0].needs_amax();
+    let [p, m, v] = states.each_ref().map(|state| &state.part);
     let mut grains = vec![[0.0; 3]; n.div_ceil(GRAIN)];
+    let floors = Floors::default();
     workers.rows(
         n,
         GRAIN,
         PerGrain { values: grains.as_mut_slice(), grain: GRAIN },
         #[inline(always)]
         |range, grain| {
-            let mut buffers = Buffers::default();
-            for block in blocks(range) {
-                step.run(block.clone(), states, block.start, &mut buffers);
-                for (largest, values) in grain.values[0].iter_mut().zip(&buffers.states) {
-                    *largest = amax(*largest, &values[..block.len()]);
-                }
-            }
+            let (mut chunk, mut largest) = (Chunk::default(), [Amax::default(); 3]);
+            let (done, wide) = wide_amaxes(step, &range, [p, m, v], with_master, &floors);
+            chunks(
+                range.start + done..range.end,
+                #[inline(always)]
+                |first, len| {
+                    step.moments(first, [m, v], first, chunk.moments(len));
+                    largest[1].take(&chunk.m.0[..len]);
+                    largest[2].take(&chunk.v.0[..len]);
+                    if with_master {
+                        step.master(p, first, chunk.weights(len));
+                        largest[0].take(&chunk.p.0[..len]);
+                    }
+                },
+            );
+            grain.values[0] = std::array::from_fn(|i| largest[i].value().max(wide[i]));
         },
     );
     grains
@@ -84,19 +106,72 @@ fn store(step: &Step<'_>, workers: &Workers, n: usize, states: [State<'_>; 3]) {
         (p, m, v),
         #[inline(always)]
         |range, (mut p, mut m, mut v)| {
-            let mut buffers = Buffers::default();
-            for block in blocks(range.clone()) {
-                let (first, len) = (block.start - range.start, block.len());
-                step.run(block, [&p, &m, &v], first, &mut buffers);
-                p.store(first, &mut buffers.states[0][..len]);
-                m.store(first, &mut buffers.states[1][..len]);
-                v.store(first, &mut buffers.states[2][..len]);
-            }
+            let mut chunk = Chunk::default();
+            let start = range.start;
+            let done = store_wide(step, &range, [&mut p, &mut m, &mut v]);
+            chunks(
+                start + done..range.end,
+                #[inline(always)]
+                |first, len| {
+                    let place = first - start;
+                    step.moments(first, [&m, &v], place, chunk.moments(len));
+                    step.master(&p, place, chunk.weights(len));
+                    p.store(place, &mut chunk.p.0[..len]);
+                    m.store(place, &mut chunk.m.0[..len]);
+                    v.store(place, &mut chunk.v.0[..len]);
+                },
+            );
         },
     );
 }
 
+/// How many elements at the beginning of `range` the instructions of AVX-512 took, and the largest
+/// magnitudes of their new states.
+#[inline(always)]
+fn wide_amaxes(
+    step: &Step<'_>,
+    range: &Range<usize>,
+    states: [&Part<'_>; 3],
+    with_master: bool,
+    floors: &Floors,
+) -> (usize, [f32; 3]) {
+    #[cfg(target_arch = "x86_64")]
+    if step.grad.isa.has_avx512() {
+        let len = range.len() / WIDTH * WIDTH;
+        // SAFETY: the features were found when the instruction set was made.
+        let amaxes = unsafe { avx512::amaxes(step, range.start, len, states, with_master, floors) };
+        return amaxes.map_or((0, [0.0; 3]), |amaxes| (len, amaxes));
+    }
+    (0, [0.0; 3])
+}
+
+/// Stores the new states of as many elements as the instructions of AVX-512 take.
+#[inline(always)]
+fn store_wide(step: &Step<'_>, range: &Range<usize>, states: [&mut Part<'_>; 3]) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if step.grad.isa.has_avx512() {
+        let len = range.len() / WIDTH * WIDTH;
+        // SAFETY: the features were found when the instruction set was made.
+        return unsafe { avx512::store(step, range.start, len, states) }.map_or(0, |()| len);
+    }
+    0
+}
+
+/// Calls `body` with the first element and the length of chunk after chunk. All but the last have
+/// a length that the compiler knows.
+#[inline(always)]
+fn chunks(range: Range<usize>, mut body: impl FnMut(usize, usize)) {
+    let rest = range.end - range.len() % CHUNK;
+    for first in (range.start..rest).step_by(CHUNK) {
+        body(first, CHUNK);
+    }
+    if rest < range.end {
+        body(rest, range.end - rest);
+    }
+}
+
 /// The scalars of a step. A factor of 1 changes no bit, so one form serves every recipe.
+#[derive(Clone, Copy)]
 struct Step<'a> {
     grad: States<'a>,
     grad_scale_inv: f32,
@@ -127,45 +202,64 @@ impl<'a> Step<'a> {
         })
     }
 
-    /// Leaves in `buffers` the new values of elements `block`, whose old ones lie from `first` on
-    /// in `states`.
+    /// Whether larger magnitudes of gradient and moments give larger moments: no factor is negative.
+    #[cfg(target_arch = "x86_64")]
+    fn is_monotonic(&self) -> bool {
+        let betas = [self.beta1, self.beta2].iter().all(|beta| (0.0..=1.0).contains(beta));
+        let factors = [self.grad_scale_inv, self.clip, self.inverses[1], self.inverses[2]];
+        betas && factors.iter().all(|factor| *factor >= 0.0)
+    }
+
+    /// Leaves in `m` and `v` the new moments of the elements from `first` on, whose old ones lie
+    /// from `place` on in `states`.
     #[inline(always)]
-    fn run(
-        &self,
-        block: Range<usize>,
-        states: [&Part<'_>; 3],
-        first: usize,
-        buffers: &mut Buffers,
-    ) {
-        let [p, m, v] = &mut buffers.states;
-        let (g, p) = (&mut buffers.grad[..block.len()], &mut p[..block.len()]);
-        let (m, v) = (&mut m[..block.len()], &mut v[..block.len()]);
-        self.grad.load(block.start, g);
-        states[0].load(first, p);
-        states[1].load(first, m);
-        states[2].load(first, v);
-        let [from_p, from_m, from_v] = self.inverses;
+    fn moments(&self, first: usize, states: [&Part<'_>; 2], place: usize, chunk: [&mut [f32]; 3]) {
+        let [g, m, v] = chunk;
+        self.grad.load(first, g);
+        states[0].load(place, m);
+        states[1].load(place, v);
+        let [_, from_m, from_v] = self.inverses;
         let (rest1, rest2) = (1.0 - self.beta1, 1.0 - self.beta2);
-        for (((g, p), m), v) in g.iter().zip(p).zip(m).zip(v) {
+        for ((g, m), v) in g.iter().zip(m).zip(v) {
             let g = *g * self.grad_scale_inv * self.clip;
             *m = self.beta1 * *m * from_m + rest1 * g;
             *v = self.beta2 * *v * from_v + rest2 * (g * g);
+        }
+    }
+
+    /// Leaves in `p` the new master weights, of which the old ones lie from `place` on in `state`.
+    #[inline(always)]
+    fn master(&self, state: &Part<'_>, place: usize, chunk: [&mut [f32]; 3]) {
+        let [p, m, v] = chunk;
+        state.load(place, p);
+        for ((p, m), v) in p.iter_mut().zip(m).zip(v) {
             let direction = *m / (v.sqrt() / self.root + self.eps);
-            *p = *p * from_p * self.decay - self.step * direction;
+            *p = *p * self.inverses[0] * self.decay - self.step * direction;
         }
     }
 }
 
-/// One block in f32.
-struct Buffers {
-    grad: [f32; BLOCK],
-    /// Master weights and moments.
-    states: [[f32; BLOCK]; 3],
+/// Some elements in f32.
+#[derive(Default)]
+struct Chunk {
+    g: Aligned<CHUNK>,
+    p: Aligned<CHUNK>,
+    m: Aligned<CHUNK>,
+    v: Aligned<CHUNK>,
 }
 
-impl Default for Buffers {
+impl Chunk {
     #[inline(always)]
-    fn default() -> Self {
-        Self { grad: [0.0; BLOCK], states: [[0.0; BLOCK]; 3] }
+    fn moments(&mut self, len: usize) -> [&mut [f32]; 3] {
+        [&mut self.g.0[..len], &mut self.m.0[..len], &mut self.v.0[..len]]
+    }
+
+    #[inline(always)]
+    fn weights(&mut self, len: usize) -> [&mut [f32]; 3] {
+        [&mut self.p.0[..len], &mut self.m.0[..len], &mut self.v.0[..len]]
     }
 }
+
+/// A group of a state that expands ranges. So few elements that a core works on the conversions
+/// of one chunk while it divides and takes roots for the last one.
+const CHUNK: usize = GROUP;

@@ -6,7 +6,7 @@ use super::Twin;
 use crate::{
     args::Args,
     floats::canonical,
-    states::{BLOCK, GRAIN, States, blocks},
+    states::{Aligned, BLOCK, GRAIN, States, blocks},
     workers::Workers,
 };
 
@@ -38,9 +38,9 @@ fn add(workers: &Workers, x: States<'_>, factor: f32, y: &mut [f32]) {
         y,
         #[inline(always)]
         |range, y| {
-            let mut terms = [0.0; BLOCK];
+            let mut terms = Aligned::<BLOCK>::default();
             for (block, y) in blocks(range).zip(y.chunks_mut(BLOCK)) {
-                let terms = &mut terms[..block.len()];
+                let terms = &mut terms.0[..block.len()];
                 x.load(block.start, terms);
                 for (y, term) in y.iter_mut().zip(&*terms) {
                     *y = canonical(*y + term * factor);

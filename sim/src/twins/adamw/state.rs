@@ -4,6 +4,8 @@ use fp8lm_device::{DType, Result};
 use fp8lm_formats::{E4M3, E5M2};
 use half::f16;
 
+#[cfg(target_arch = "x86_64")]
+use crate::lanes::{Known, KnownMut};
 use crate::{
     args::Args,
     groups::{EXPAND, Expansion, GROUP, GroupsMut},
@@ -81,11 +83,24 @@ impl<'a> State<'a> {
 /// The elements of a state or of some of its rows.
 pub(super) struct Part<'a> {
     values: StatesMut<'a>,
-    scale: f32,
+    /// What is multiplied in before values are stored.
+    pub(super) scale: f32,
     groups: Option<GroupsMut<'a>>,
 }
 
 impl Part<'_> {
+    /// The values, unless they are in groups or in a format that `lanes` does not know.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn known(&self) -> Option<Known<'_>> {
+        Known::of(self.values.as_states().slice).filter(|_| self.groups.is_none())
+    }
+
+    /// The same, to be written.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn known_mut(&mut self) -> Option<KnownMut<'_>> {
+        KnownMut::of(&mut self.values.slice).filter(|_| self.groups.is_none())
+    }
+
     /// Reads the `out.len()` elements from `first` on, still under the scale of the tensor.
     #[inline(always)]
     pub(super) fn load(&self, first: usize, out: &mut [f32]) {
