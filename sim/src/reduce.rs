@@ -1,7 +1,7 @@
 //! The two orders of summation of `docs/numerics.md`: the canonical sum of a run of values, and
 //! the sum over rows per column.
 
-use crate::floats::FloatsMut;
+use crate::{floats::FloatsMut, states::Aligned};
 
 /// Partial sums that a canonical sum keeps side by side.
 pub(crate) const LANES: usize = 128;
@@ -64,18 +64,18 @@ pub(crate) fn add_partials(mut partials: Vec<f32>, sums: &mut [f32]) {
 
 #[inline(always)]
 fn chunk_sum(first: usize, end: usize, fill: &mut impl FnMut(usize, &mut [f32])) -> f32 {
-    let (mut lanes, mut row) = ([0.0; LANES], [0.0; LANES]);
+    let [mut lanes, mut row] = [Aligned::<LANES>::default(); 2];
     let mut next = first;
     while next + LANES <= end {
-        fill(next, &mut row);
-        add_row(&mut lanes, &row);
+        fill(next, &mut row.0);
+        add_row(&mut lanes.0, &row.0);
         next += LANES;
     }
     if next < end {
-        fill(next, &mut row[..end - next]);
-        add_row(&mut lanes, &row[..end - next]);
+        fill(next, &mut row.0[..end - next]);
+        add_row(&mut lanes.0, &row.0[..end - next]);
     }
-    fold(lanes)
+    fold(lanes.0)
 }
 
 #[inline(always)]

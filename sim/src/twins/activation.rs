@@ -48,11 +48,11 @@ fn swiglu(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
         y,
         #[inline(always)]
         |range, mut y| {
-            let (mut gate, mut up) = (vec![0.0; cols], vec![0.0; cols]);
+            let (mut gate, mut up) = (workers.scratch(cols), workers.scratch(cols));
             for (i, r) in range.enumerate() {
                 x.load(2 * r * cols, &mut gate);
                 x.load((2 * r + 1) * cols, &mut up);
-                gate.iter_mut().zip(&up).for_each(|(gate, up)| *gate = silu(*gate) * up);
+                gate.iter_mut().zip(&*up).for_each(|(gate, up)| *gate = silu(*gate) * up);
                 y.values.store(i * cols, &gate);
             }
         },
@@ -71,12 +71,12 @@ fn swiglu_backward(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
         #[inline(always)]
         |range, mut dx| {
             let (mut gradient, mut gate, mut up) =
-                (vec![0.0; cols], vec![0.0; cols], vec![0.0; cols]);
+                (workers.scratch(cols), workers.scratch(cols), workers.scratch(cols));
             for (i, r) in range.enumerate() {
                 dy.load(r * cols, &mut gradient);
                 x.load(2 * r * cols, &mut gate);
                 x.load((2 * r + 1) * cols, &mut up);
-                for (dy, (gate, up)) in gradient.iter().zip(gate.iter_mut().zip(&mut up)) {
+                for (dy, (gate, up)) in gradient.iter().zip(gate.iter_mut().zip(&mut *up)) {
                     (*gate, *up) = swiglu_gradients(*dy, *gate, *up);
                 }
                 dx.values.store(2 * i * cols, &gate);

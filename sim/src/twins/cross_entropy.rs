@@ -24,7 +24,7 @@ fn cross_entropy(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
         (loss, dlogits),
         #[inline(always)]
         |range, (mut loss, mut dlogits)| {
-            let mut row = vec![0.0; cols];
+            let mut row = workers.scratch(cols);
             for (i, r) in range.enumerate() {
                 logits.load(r * cols, &mut row);
                 loss.store(i, &[forward_backward(&mut row, targets[r] as usize, gradient_scale)]);

@@ -24,7 +24,7 @@ fn embedding(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
         y,
         #[inline(always)]
         |range, mut y| {
-            let mut row = vec![0.0; cols];
+            let mut row = workers.scratch(cols);
             for (i, token) in tokens[range].iter().enumerate() {
                 match *token as usize {
                     token if token < vocabulary => table.load(token * cols, &mut row),
@@ -49,7 +49,7 @@ fn embedding_backward(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
         dtable,
         #[inline(always)]
         |range, mut dtable| {
-            let (mut sum, mut row) = (vec![0.0; cols], vec![0.0; cols]);
+            let (mut sum, mut row) = (workers.scratch(cols), workers.scratch(cols));
             for (i, token) in range.enumerate() {
                 sum.fill(0.0);
                 for place in places.of(token) {

@@ -6,6 +6,7 @@ use super::Twin;
 use crate::{
     args::Args,
     reduce::{CHUNK_ROWS, add_partials, add_row, canonical_sum, canonical_sum_of, column_partials},
+    scratch::Scratch,
     workers::{RowsOf, Workers, grain},
 };
 
@@ -19,7 +20,7 @@ pub(super) const TWINS: &[(&str, Twin)] = &[
 fn rms_norm(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
     let (rows, cols, eps) = (args.extent(4), args.extent(5), args.f32(6));
     let x = args.floats(0, rows * cols)?;
-    let gain = vector(args, 1, cols)?;
+    let gain = vector(args, workers, 1, cols)?;
     let y = RowsOf { values: args.floats_mut(2, rows * cols)?, width: cols };
     let rstd = args.floats_mut(3, rows)?;
     workers.rows(
@@ -28,11 +29,11 @@ fn rms_norm(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
         (y, rstd),
         #[inline(always)]
         |range, (mut y, mut rstd)| {
-            let mut row = vec![0.0; cols];
+            let mut row = workers.scratch(cols);
             for (i, r) in range.enumerate() {
                 x.load(r * cols, &mut row);
                 let scale = reciprocal_root(mean_product(&row, &row) + eps);
-                row.iter_mut().zip(&gain).for_each(|(x, gain)| *x = *x * scale * gain);
+                row.iter_mut().zip(&*gain).for_each(|(x, gain)| *x = *x * scale * gain);
                 y.values.store(i * cols, &row);
                 rstd.store(i, &[scale]);
             }
@@ -44,7 +45,7 @@ fn rms_norm(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
 fn rms_norm_backward(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
     let (rows, cols) = (args.extent(6), args.extent(7));
     let (dy, x) = (args.floats(0, rows * cols)?, args.floats(1, rows * cols)?);
-    let gain = vector(args, 2, cols)?;
+    let gain = vector(args, workers, 2, cols)?;
     let rstd = args.read::<f32>(3, rows)?;
     let dx = RowsOf { values: args.floats_mut(4, rows * cols)?, width: CHUNK_ROWS * cols };
     let dgain = args.write(5, cols)?;
@@ -55,7 +56,7 @@ fn rms_norm_backward(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
         (dx, RowsOf { values: partials.as_mut_slice(), width: cols }),
         #[inline(always)]
         |chunks, (mut dx, dgain)| {
-            let (mut w, mut xhat) = (vec![0.0; cols], vec![0.0; cols]);
+            let (mut w, mut xhat) = (workers.scratch(cols), workers.scratch(cols));
             for (i, r) in rows_of(chunks.start, rows).enumerate() {
                 dy.load(r * cols, &mut w);
                 x.load(r * cols, &mut xhat);
@@ -63,7 +64,7 @@ fn rms_norm_backward(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
                 add_products(dgain.values, &w, &xhat);
                 multiply(&mut w, &gain);
                 let c = mean_product(&w, &xhat);
-                let pairs = w.iter_mut().zip(&xhat);
+                let pairs = w.iter_mut().zip(&*xhat);
                 pairs.for_each(|(w, xhat)| *w = (*w - xhat * c) * rstd[r]);
                 dx.values.store(i * cols, &w);
             }
@@ -76,7 +77,7 @@ fn rms_norm_backward(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
 fn layer_norm(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
     let (rows, cols, eps) = (args.extent(6), args.extent(7), args.f32(8));
     let x = args.floats(0, rows * cols)?;
-    let (gain, shift) = (vector(args, 1, cols)?, vector(args, 2, cols)?);
+    let (gain, shift) = (vector(args, workers, 1, cols)?, vector(args, workers, 2, cols)?);
     let y = RowsOf { values: args.floats_mut(3, rows * cols)?, width: cols };
     let (means, rstd) = (args.floats_mut(4, rows)?, args.floats_mut(5, rows)?);
     workers.rows(
@@ -85,14 +86,14 @@ fn layer_norm(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
         (y, means, rstd),
         #[inline(always)]
         |range, (mut y, mut means, mut rstd)| {
-            let mut row = vec![0.0; cols];
+            let mut row = workers.scratch(cols);
             for (i, r) in range.enumerate() {
                 x.load(r * cols, &mut row);
                 let mean = mean(&row);
                 row.iter_mut().for_each(|x| *x -= mean);
                 let scale = reciprocal_root(mean_product(&row, &row) + eps);
                 row.iter_mut()
-                    .zip(gain.iter().zip(&shift))
+                    .zip(gain.iter().zip(&*shift))
                     .for_each(|(d, (gain, shift))| *d = *d * scale * gain + shift);
                 y.values.store(i * cols, &row);
                 means.store(i, &[mean]);
@@ -106,7 +107,7 @@ fn layer_norm(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
 fn layer_norm_backward(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
     let (rows, cols) = (args.extent(8), args.extent(9));
     let (dy, x) = (args.floats(0, rows * cols)?, args.floats(1, rows * cols)?);
-    let gain = vector(args, 2, cols)?;
+    let gain = vector(args, workers, 2, cols)?;
     let (means, rstd) = (args.read::<f32>(3, rows)?, args.read::<f32>(4, rows)?);
     let dx = RowsOf { values: args.floats_mut(5, rows * cols)?, width: CHUNK_ROWS * cols };
     let (dgain, dshift) = (args.write(6, cols)?, args.write(7, cols)?);
@@ -121,7 +122,7 @@ fn layer_norm_backward(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
         (dx, partials),
         #[inline(always)]
         |chunks, (mut dx, (dgain, dshift))| {
-            let (mut w, mut xhat) = (vec![0.0; cols], vec![0.0; cols]);
+            let (mut w, mut xhat) = (workers.scratch(cols), workers.scratch(cols));
             for (i, r) in rows_of(chunks.start, rows).enumerate() {
                 dy.load(r * cols, &mut w);
                 x.load(r * cols, &mut xhat);
@@ -130,7 +131,7 @@ fn layer_norm_backward(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
                 add_row(dshift.values, &w);
                 multiply(&mut w, &gain);
                 let (a, c) = (mean(&w), mean_product(&w, &xhat));
-                let pairs = w.iter_mut().zip(&xhat);
+                let pairs = w.iter_mut().zip(&*xhat);
                 pairs.for_each(|(w, xhat)| *w = (*w - a - xhat * c) * rstd[r]);
                 dx.values.store(i * cols, &w);
             }
@@ -142,8 +143,13 @@ fn layer_norm_backward(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
 }
 
 /// A parameter vector in f32.
-fn vector(args: &Args<'_>, index: usize, cols: usize) -> Result<Vec<f32>> {
-    let mut values = vec![0.0; cols];
+fn vector<'a>(
+    args: &Args<'_>,
+    workers: &'a Workers,
+    index: usize,
+    cols: usize,
+) -> Result<Scratch<'a, f32>> {
+    let mut values = workers.scratch(cols);
     args.floats(index, cols)?.load(0, &mut values);
     Ok(values)
 }

@@ -30,7 +30,7 @@ fn rope(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
         qkv,
         #[inline(always)]
         |range, mut qkv| {
-            let mut head = vec![0.0; head_dim];
+            let mut head = workers.scratch(head_dim);
             for (i, token) in range.enumerate() {
                 let table = token % context * half..(token % context + 1) * half;
                 for h in 0..2 * heads {

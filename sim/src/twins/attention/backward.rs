@@ -6,8 +6,8 @@ use fp8lm_device::{DType, Result};
 use super::{
     Extents,
     block::{
-        Block, GROUPS, LANES, Lanes, Matrix, ROWS, TILE, ZERO, chain_columns, chain_rows, round,
-        tile, tile_mut, transpose,
+        Block, GROUPS, LANES, Lanes, Matrix, ROWS, TILE, ZERO, ZEROS, chain_columns, chain_rows,
+        round, tile, tile_mut, transpose,
     },
 };
 use crate::{
@@ -168,7 +168,7 @@ impl Backward<'_> {
             if queries.first + row + TILE <= keys.first {
                 continue;
             }
-            let zero = [[0.0; LANES]; TILE];
+            let zero = [ZEROS; TILE];
             let s = chain_rows(zero, queries.q, row, keys.k_t.chunks(LANES));
             let dp = chain_rows(zero, queries.d_o, row, keys.v_t.chunks(LANES));
             for r in 0..TILE.min(queries.lse.len() - row) {
@@ -224,7 +224,7 @@ fn store(stack: &[Block], rows: &mut [FloatsMut<'_>], part: usize, head_dim: usi
     let mut buffer = vec![0.0; stack.len() * LANES];
     for (row, out) in (0..ROWS).zip(rows.chunks_exact_mut(3)) {
         for (lanes, block) in buffer.as_chunks_mut().0.iter_mut().zip(stack) {
-            *lanes = block[row];
+            *lanes = block[row].0;
         }
         out[part].store(0, &buffer[..head_dim]);
     }

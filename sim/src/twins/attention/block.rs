@@ -3,6 +3,8 @@
 //! A matrix of 64 rows is a slice of blocks, 16 columns each, the last filled up with zeros. A
 //! tile of 4 rows and 16 lanes stays in registers while its chains run.
 
+use std::ops::{Deref, DerefMut};
+
 use super::{Extents, Rows};
 use crate::floats::{Floats, round_bf16, widen};
 
@@ -15,11 +17,32 @@ pub(super) const GROUPS: usize = ROWS / LANES;
 /// Rows of a tile.
 pub(super) const TILE: usize = 4;
 
-pub(super) type Lanes = [f32; LANES];
+/// Values side by side, aligned as a SIMD register is: one that straddles two cache lines costs
+/// twice.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(super) struct Lanes(pub(super) [f32; LANES]);
 pub(super) type Block = [Lanes; ROWS];
 pub(super) type Tile = [Lanes; TILE];
 
-pub(super) const ZERO: Block = [[0.0; LANES]; ROWS];
+pub(super) const ZEROS: Lanes = Lanes([0.0; LANES]);
+pub(super) const ZERO: Block = [ZEROS; ROWS];
+
+impl Deref for Lanes {
+    type Target = [f32; LANES];
+
+    #[inline(always)]
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Lanes {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
 
 /// `acc[r] = fma(a[row + r, k], b[k], acc[r])` for the rows k of `b`, ascending; a row of `a`
 /// runs over its blocks.
@@ -87,7 +110,7 @@ impl Matrix {
             x.load(at.start(row), &mut buffer[..width]);
             let stack = matrix.stack_mut(row / ROWS).iter_mut();
             for (block, lanes) in stack.zip(buffer.as_chunks().0) {
-                block[row % ROWS] = *lanes;
+                block[row % ROWS] = Lanes(*lanes);
             }
         }
         matrix
@@ -126,11 +149,11 @@ impl Matrix {
 /// 16 lanes one after another.
 #[inline(always)]
 pub(super) fn transpose(stack: &[Block], width: usize) -> Vec<Lanes> {
-    let mut out = vec![[0.0; LANES]; width * GROUPS];
+    let mut out = vec![ZEROS; width * GROUPS];
     for (group, out) in out.chunks_exact_mut(width).enumerate() {
         for (block, out) in stack.iter().zip(out.chunks_mut(LANES)) {
             let rows = &block.as_chunks::<LANES>().0[group];
-            let mut square = [[0.0; LANES]; LANES];
+            let mut square = [ZEROS; LANES];
             for i in 0..LANES {
                 for j in 0..LANES {
                     square[j][i] = rows[i][j];

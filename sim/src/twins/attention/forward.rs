@@ -6,8 +6,8 @@ use fp8lm_device::{DType, Result};
 use super::{
     Extents,
     block::{
-        Block, LANES, Lanes, Matrix, ROWS, TILE, ZERO, chain_columns, chain_rows, round, tile_mut,
-        transpose,
+        Block, LANES, Lanes, Matrix, ROWS, TILE, ZERO, ZEROS, chain_columns, chain_rows, round,
+        tile_mut, transpose,
     },
 };
 use crate::{
@@ -81,8 +81,8 @@ impl Forward<'_> {
         let visible = queries.first - keys.first;
         // Keys beyond the last of these queries are masked for all of them.
         for row in (0..ROWS.min(visible + LANES)).step_by(TILE) {
-            let mut s = chain_rows([[0.0; LANES]; TILE], keys.k, row, queries.q_t.chunks(LANES));
-            s.as_flattened_mut().iter_mut().for_each(|s| *s *= self.softmax_scale);
+            let mut s = chain_rows([ZEROS; TILE], keys.k, row, queries.q_t.chunks(LANES));
+            s.iter_mut().for_each(|s| scale(s, self.softmax_scale));
             *tile_mut(&mut p, row) = s;
         }
         let alpha = queries.softmax(&mut p, visible as i32);
@@ -104,8 +104,8 @@ struct Queries<'a> {
 
 impl<'a> Queries<'a> {
     fn new(first: usize, q_t: &'a [Lanes]) -> Self {
-        let o = vec![[[0.0; LANES]; LANES]; q_t.len().div_ceil(LANES)];
-        Self { first, q_t, m: [f32::NEG_INFINITY; LANES], l: [0.0; LANES], o }
+        let o = vec![[ZEROS; LANES]; q_t.len().div_ceil(LANES)];
+        Self { first, q_t, m: Lanes([f32::NEG_INFINITY; LANES]), l: ZEROS, o }
     }
 
     /// Turns scores [key, query] into probabilities, and returns alpha. Query lane i sees the
@@ -126,7 +126,7 @@ impl<'a> Queries<'a> {
             }
         }
         let sum = sum_rows(p);
-        let mut alpha = [0.0; LANES];
+        let mut alpha = ZEROS;
         for i in 0..LANES {
             alpha[i] = exp(self.m[i] - m[i]);
             self.l[i] = self.l[i] * alpha[i] + sum[i];
@@ -142,7 +142,7 @@ impl<'a> Queries<'a> {
             let tiles = o.as_chunks_mut::<TILE>().0.iter_mut();
             for (first, tile) in (0..).step_by(TILE).zip(tiles) {
                 for r in 0..TILE {
-                    tile[r].iter_mut().for_each(|o| *o *= alpha[first + r]);
+                    scale(&mut tile[r], alpha[first + r]);
                 }
                 *tile = chain_columns(*tile, p, first, v);
             }
@@ -154,13 +154,18 @@ impl<'a> Queries<'a> {
         let mut row = vec![0.0; self.o.len() * LANES];
         for (i, (o, lse)) in o.iter_mut().zip(lse).enumerate() {
             for (row, o) in row.as_chunks_mut::<LANES>().0.iter_mut().zip(&self.o) {
-                *row = o[i];
+                *row = o[i].0;
                 row.iter_mut().for_each(|o| *o /= self.l[i]);
             }
             o.store(0, &row[..self.q_t.len()]);
             lse.store(0, &[self.m[i] + log(self.l[i])]);
         }
     }
+}
+
+#[inline(always)]
+fn scale(lanes: &mut Lanes, factor: f32) {
+    lanes.iter_mut().for_each(|value| *value *= factor);
 }
 
 /// The canonical sum of 64 values, none of them -0, per lane: the upper half of the 128 partial
