@@ -98,6 +98,8 @@ pub(crate) const FACTOR: &[DType] = &[DType::F32, DType::E8M0];
 pub(crate) const F32: &[DType] = &[DType::F32];
 /// Double precision alone.
 pub(crate) const F64: &[DType] = &[DType::F64];
+/// Packed codes.
+pub(crate) const U8: &[DType] = &[DType::U8];
 /// 32-bit integers.
 pub(crate) const U32: &[DType] = &[DType::U32];
 /// 64-bit counters.

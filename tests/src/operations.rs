@@ -218,6 +218,14 @@ const OPERATIONS: &[(&str, Operation)] = &[
     ("dequantize_tile", |q| dequantize_blocks(q, Blocks::Tile)),
     ("dequantize_block", |q| dequantize_blocks(q, Blocks::Block)),
     ("dequantize_mx", |q| dequantize_blocks(q, Blocks::Mx)),
+    ("quantize_e5m6", |q| {
+        let (x, code) = (f32(q, [6, 200]), tensor(q, DType::U8, [6, 300]));
+        ops::quantize_e5m6(q, &x, &code, &f32(q, [6, 2]))
+    }),
+    ("dequantize_e5m6", |q| {
+        let (code, y) = (tensor(q, DType::U8, [6, 300]), f32(q, [6, 200]));
+        ops::dequantize_e5m6(q, &code, &f32(q, [6, 2]), &y)
+    }),
     ("quantize_groups", |q| ops::quantize_groups(q, &f32(q, 200), &e4m3(q, 200), &f32(q, [2, 2]))),
     ("dequantize_groups", |q| {
         ops::dequantize_groups(q, &e4m3(q, 200), &f32(q, [2, 2]), &f32(q, 200))

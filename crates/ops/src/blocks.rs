@@ -152,6 +152,34 @@ pub fn dequantize_blocks(
     queue.launch(launch.extent(code.rows()).extent(code.cols()))
 }
 
+/// code = x in tiles in E5M6, packed: kernel `quantize_e5m6`.
+///
+/// x is F32 or BF16, read as a matrix [rows, cols], code U8 [rows, ceil(3 cols / 2)], scale_inv F32 or
+/// E8M0 [rows, ceil(cols / 128)]: powers of two.
+pub fn quantize_e5m6(queue: &Queue, x: &Tensor, code: &Tensor, scale_inv: &Tensor) -> Result<()> {
+    let operation = "quantize_e5m6";
+    expect::shape(operation, "code", code, packed_shape(x.shape()))?;
+    expect_factors(operation, Blocks::Tile, BlockRule::Ue8m0, x.shape(), scale_inv)?;
+    let launch = Launch::new(operation).read(x).write(code).write(scale_inv);
+    queue.launch(launch.extent(x.rows()).extent(x.cols()))
+}
+
+/// y = what the codes of [`quantize_e5m6`] stand for, rounded to y's type: kernel `dequantize_e5m6`.
+///
+/// y is F32 or BF16.
+pub fn dequantize_e5m6(queue: &Queue, code: &Tensor, scale_inv: &Tensor, y: &Tensor) -> Result<()> {
+    let operation = "dequantize_e5m6";
+    expect::shape(operation, "code", code, packed_shape(y.shape()))?;
+    expect::shape(operation, "scale_inv", scale_inv, Blocks::Tile.scale_shape(y.shape()))?;
+    let launch = Launch::new(operation).read(code).read(scale_inv).write(y);
+    queue.launch(launch.extent(y.rows()).extent(y.cols()))
+}
+
+/// The bytes of a matrix in E5M6, row by row.
+pub fn packed_shape(shape: Shape) -> Shape {
+    [shape.rows(), (3 * shape.cols()).div_ceil(2)].into()
+}
+
 fn expect_factors(
     operation: &'static str,
     blocks: Blocks,

@@ -4,7 +4,7 @@
 mod support;
 
 use fp8lm_device::{DType, Error, Queue, Tensor};
-use fp8lm_formats::E8M0;
+use fp8lm_formats::{E5M6, E8M0};
 use fp8lm_ops::{self as ops, BlockCast, BlockRule, Blocks};
 use support::{
     DRAWS, TEST, TYPES, assert_bits, assert_bytes, largest, queue, queues, round, rounded_bytes,
@@ -221,6 +221,86 @@ fn dequantize_rounds_the_product_and_then_the_type() {
             }
         }
     }
+}
+
+/// The number of twelve bits: sign, five exponent bits with a bias of 15, six fraction bits.
+fn e5m6(code: u16) -> f32 {
+    let (exponent, fraction) = (i32::from(code >> 6 & 31), f32::from(code & 63));
+    let magnitude = match exponent {
+        0 => libm::ldexpf(fraction, -20),
+        31 if fraction == 0.0 => f32::INFINITY,
+        31 => return f32::NAN,
+        _ => libm::ldexpf(64.0 + fraction, exponent - 21),
+    };
+    if code & 0x800 == 0 { magnitude } else { -magnitude }
+}
+
+/// The code nearest to `x`, of two that are equally near the even one; the scalar is that of formats.
+fn nearest(x: f32) -> u16 {
+    E5M6::from_f32_saturating(x).to_bits()
+}
+
+#[test]
+fn e5m6_tiles_are_packed_and_come_back() {
+    for (device, queue) in queues() {
+        for [rows, cols] in SHAPES {
+            for (index, x) in draws(rows * cols).iter().enumerate() {
+                for dtype in TYPES {
+                    let name = format!("{device}: draw {index} [{rows}, {cols}], {dtype}");
+                    let want = expected_e5m6(dtype, &stored(dtype, x), cols);
+                    let x = tensor(&queue, dtype, x, [rows, cols]);
+                    let code = queue.alloc(DType::U8, ops::packed_shape(x.shape()), TEST).unwrap();
+                    let shape = Blocks::Tile.scale_shape(x.shape());
+                    let factors = queue.alloc(DType::F32, shape, TEST).unwrap();
+                    let y = queue.alloc(dtype, [rows, cols], TEST).unwrap();
+                    ops::quantize_e5m6(&queue, &x, &code, &factors).unwrap();
+                    ops::dequantize_e5m6(&queue, &code, &factors, &y).unwrap();
+                    let codes = queue.download_bytes(&code).unwrap();
+                    assert_bits(
+                        &format!("{name}, factors"),
+                        &values(&queue, &factors),
+                        &want.0,
+                        shape,
+                    );
+                    assert_bytes(&name, &codes, &want.1);
+                    assert_bits(&format!("{name}, y"), &values(&queue, &y), &want.2, [rows, cols]);
+                }
+            }
+        }
+    }
+}
+
+/// Factors, packed codes, and what they stand for in `dtype`.
+fn expected_e5m6(dtype: DType, x: &[f32], cols: usize) -> (Vec<f32>, Vec<u8>, Vec<f32>) {
+    let (mut factors, mut bytes, mut back) = (Vec::new(), Vec::new(), Vec::new());
+    for row in x.chunks(cols) {
+        let mut codes = Vec::new();
+        for tile in row.chunks(128) {
+            let s = e5m6_factor(tile);
+            factors.push(s);
+            for x in tile {
+                codes.push(nearest(x / s));
+                back.push(round(dtype, e5m6(nearest(x / s)) * s));
+            }
+        }
+        bytes.extend(packed(&codes));
+    }
+    (factors, bytes, back)
+}
+
+fn e5m6_factor(tile: &[f32]) -> f32 {
+    let a = tile.iter().filter(|x| x.is_finite()).fold(1e-4f32, |a, x| a.max(x.abs()));
+    let quotient = f64::from(a / 65_024.0);
+    let exponent = libm::ilogb(quotient);
+    libm::ldexpf(1.0, exponent + i32::from(quotient != libm::ldexp(1.0, exponent)))
+}
+
+/// Two codes of twelve bits in three bytes, the first one lowest.
+fn packed(codes: &[u16]) -> Vec<u8> {
+    let bits: Vec<bool> =
+        codes.iter().flat_map(|c| (0..12).map(move |i| c >> i & 1 == 1)).collect();
+    let byte = |bits: &[bool]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit));
+    bits.chunks(8).map(byte).collect()
 }
 
 /// The powers of two at or below magnitudes, from 2^-126 on; NaN and infinities become NaN.

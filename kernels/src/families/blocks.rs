@@ -6,7 +6,7 @@
 use crate::{
     Contract::Exact,
     Kernel, Param,
-    kernel::{F32, FACTOR, FLOAT, FP8, U64, read, u32, update, write},
+    kernel::{F32, FACTOR, FLOAT, FP8, U8, U64, read, u32, update, write},
 };
 
 pub(super) const KERNELS: &[Kernel] = &[
@@ -66,6 +66,31 @@ pub(super) const KERNELS: &[Kernel] = &[
         doc: "As `dequantize_tile` with scale_inv[r, c / 32].",
         contract: Exact,
         params: DEQUANTIZE,
+    },
+    Kernel {
+        name: "quantize_e5m6",
+        doc: "x [rows, cols] in the tiles of `quantize_tile` under `ue8m0`, with fp_max 65,024: code = x / s rounded to E5M6, saturating, \
+              each row packed by itself into ceil(3 cols / 2) bytes, two codes in three.",
+        contract: Exact,
+        params: &[
+            read("x", FLOAT),
+            write("code", U8),
+            write("scale_inv", FACTOR),
+            u32("rows"),
+            u32("cols"),
+        ],
+    },
+    Kernel {
+        name: "dequantize_e5m6",
+        doc: "As `dequantize_tile` for the codes of `quantize_e5m6`.",
+        contract: Exact,
+        params: &[
+            read("code", U8),
+            read("scale_inv", FACTOR),
+            write("y", FLOAT),
+            u32("rows"),
+            u32("cols"),
+        ],
     },
 ];
 

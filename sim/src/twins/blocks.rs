@@ -19,6 +19,7 @@ use crate::{
 
 mod encode;
 mod factor;
+mod packed;
 mod transposed;
 
 pub(super) const TWINS: &[(&str, Twin)] = &[
@@ -29,6 +30,8 @@ pub(super) const TWINS: &[(&str, Twin)] = &[
     ("dequantize_tile", |args, workers| dequantize(args, workers, TILE)),
     ("dequantize_block", |args, workers| dequantize(args, workers, BLOCK)),
     ("dequantize_mx", |args, workers| dequantize(args, workers, MX)),
+    ("quantize_e5m6", packed::quantize),
+    ("dequantize_e5m6", packed::dequantize),
 ];
 
 const TILE: Blocks = Blocks { height: 1, width: SIDE };
@@ -37,6 +40,9 @@ const MX: Blocks = Blocks { height: 1, width: 32 };
 
 /// Elements along a tile, and along either side of a block.
 const SIDE: usize = 128;
+
+/// What the largest magnitude of a tile or a block counts as at least.
+const SMALLEST: f32 = 1e-4;
 
 /// The extents of a block, except at the end of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use fp8lm_device::{DType, Result};
 use fp8lm_formats::{E8M0, Fp8, Overflow, layout::Layout};
 
+use super::SMALLEST;
 use crate::{args::Args, workers::Workers};
 
 /// How a factor follows from the largest finite magnitude, as launches number it.
@@ -102,6 +103,4 @@ pub(super) fn write_factors(
     Ok(())
 }
 
-/// What the largest magnitude of a tile or a block counts as at least.
-const SMALLEST: f32 = 1e-4;
 pub(super) const INFINITY: u32 = 0x7F80_0000;
