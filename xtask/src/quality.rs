@@ -38,7 +38,10 @@ impl Subject {
         match self {
             Self::Recipes => Comparison {
                 baseline: Contestant { name: "bf16", sets: &["recipe.name=bf16"] },
-                contestants: &[Contestant { name: "fp8lm-3", sets: &["recipe.name=fp8lm-3"] }],
+                contestants: &[
+                    Contestant { name: "fp8lm-3", sets: &["recipe.name=fp8lm-3"] },
+                    Contestant { name: "deepseek-v3", sets: &["recipe.name=deepseek-v3"] },
+                ],
                 // Weights that cannot take small steps.
                 control: Some(Contestant {
                     name: "fp8lm-3, master in E4M3 without a scale",

@@ -20,7 +20,8 @@ pub(crate) struct AttentionStash {
     heads: Heads,
     x: Scaled,
     qkv: Tensor,
-    o: Tensor,
+    /// None where what the projection keeps of its input stands for it.
+    o: Option<Tensor>,
     lse: Tensor,
     proj_x: Scaled,
 }
@@ -45,6 +46,7 @@ impl Attention {
         ops::rope(queue, &qkv, rope, &heads, false)?;
         let (o, lse) = ops::attention(queue, &qkv, &heads)?;
         let (y, proj_x) = self.proj.forward(queue, &o, pass)?;
+        let o = (!proj_x.is_packed()).then_some(o);
         Ok((y, AttentionStash { heads, x, qkv, o, lse, proj_x }))
     }
 
@@ -58,6 +60,10 @@ impl Attention {
         let AttentionStash { heads, x, qkv, o, lse, proj_x } = stash;
         let dy = self.proj.output_gradient(queue, dy)?;
         let d_o = self.proj.input_gradient(queue, &dy)?;
+        let o = match o {
+            Some(o) => o,
+            None => proj_x.decode_tiles(queue, d_o.dtype())?,
+        };
         let dqkv = ops::attention_backward(queue, &d_o, &qkv, &o, &lse, &heads)?;
         ops::rope(queue, &dqkv, rope, &heads, true)?;
         let dqkv = self.qkv.output_gradient(queue, &dqkv)?;

@@ -1,5 +1,6 @@
 //! The shape of a model.
 
+use fp8lm_scaling::Linear;
 use serde::{Deserialize, Serialize};
 
 /// The shape of a decoder-only GPT.
@@ -85,11 +86,21 @@ impl ModelConfig {
         self.width / self.heads
     }
 
+    /// The shape [out, in] of one of the linears of a block.
+    pub fn linear_shape(&self, linear: Linear) -> [usize; 2] {
+        let Self { width, mlp, activation, .. } = *self;
+        match linear {
+            Linear::Qkv => [3 * width, width],
+            Linear::Proj => [width, width],
+            Linear::Up => [activation.inputs() * mlp, width],
+            Linear::Down => [width, mlp],
+        }
+    }
+
     /// Parameters of all linears in the blocks.
     pub fn linear_parameters(&self) -> usize {
-        let attention = 4 * self.width * self.width;
-        let mlp = (self.activation.inputs() + 1) * self.width * self.mlp;
-        self.layers * (attention + mlp)
+        let parameters = Linear::ALL.map(|linear| self.linear_shape(linear).iter().product());
+        self.layers * parameters.iter().sum::<usize>()
     }
 
     /// All other parameters: embedding, head and norms.

@@ -14,7 +14,7 @@ pub(crate) use plain::{plain_forward, plain_input_gradient, plain_weight_gradien
 
 /// A linear layer without a bias. Weights are [out, in].
 pub trait Linear: Debug + Send {
-    /// y [tokens, out] of x [tokens, in], and x as the weight gradient takes it.
+    /// y [tokens, out] of x [tokens, in], and what is kept of x for the weight gradient.
     fn forward(&mut self, queue: &Queue, x: &Tensor, pass: Pass) -> Result<(Tensor, Scaled)>;
 
     /// dy [tokens, out] as the two gradients take it.
@@ -41,8 +41,8 @@ pub trait Linear: Debug + Send {
 pub struct OutputGradient {
     /// As the input gradient takes it.
     pub rows: Scaled,
-    /// As the weight gradient takes it: in FP8, [out, tokens].
-    pub cols: Scaled,
+    /// What the weight gradient takes: FP8 codes [out, tokens], or what they are made from.
+    pub kept: Scaled,
 }
 
 /// What a cast is of.

@@ -55,13 +55,29 @@ impl Accumulate {
     pub const ALL: [Self; 5] =
         [Self::F32, Self::Wgmma, Self::Cublaslt, Self::CublasltFast, Self::Deepgemm];
 
-    /// An error unless it takes operands of these types and this k.
-    fn check(self, operation: &'static str, a: &Tensor, b: &Tensor, k: usize) -> Result<()> {
-        let multiple = match self {
+    /// Its name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Wgmma => "wgmma",
+            Self::Cublaslt => "cublaslt",
+            Self::CublasltFast => "cublaslt-fast",
+            Self::Deepgemm => "deepgemm",
+        }
+    }
+
+    /// What k must be a multiple of.
+    pub fn k_multiple(self) -> usize {
+        match self {
             Self::F32 | Self::Wgmma => 1,
             Self::Cublaslt | Self::CublasltFast => 16,
             Self::Deepgemm => 128,
-        };
+        }
+    }
+
+    /// An error unless it takes operands of these types and this k.
+    fn check(self, operation: &'static str, a: &Tensor, b: &Tensor, k: usize) -> Result<()> {
+        let multiple = self.k_multiple();
         expect::that(k.is_multiple_of(multiple), operation, "a", a, || {
             format!("a multiple of {multiple} long in k for {self:?}, not {k}")
         })?;

@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let values: Vec<f32> = (1..=8).map(|i| 1e-3 * f32::powi(-3.0, i)).collect();
     let x = queue.upload(&values, [2, 4], Label("x"))?;
 
-    let cast = Cast { format: DType::E4M3, scaling: Scaling::JustInTime, rule: ScaleRule::Pow2 };
+    let cast = Cast::tensor(DType::E4M3, Scaling::JustInTime, ScaleRule::Pow2);
     let mut quantizer = Quantizer::new(&queue, cast)?;
     let quantized = quantizer.quantize(&queue, &x, Pass::Train)?;
 
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let reading = quantizer.meter().read(&queue)?.ok_or("nothing was cast")?;
     println!(
         "scale {}, {} of {} underflowed",
-        reading.scale, reading.underflowed, reading.elements
+        reading.scales[0], reading.underflowed, reading.elements
     );
     Ok(())
 }

@@ -4,7 +4,7 @@
 use fp8lm_device::{DType, Label, Queue, Result, Shape, Tensor};
 use fp8lm_ops::{self as ops, ScaleRule};
 
-use crate::{Accumulation, GradientFormat, HeadRoom, Meter, SCALES, stored::fp_max};
+use crate::{Accumulation, GradientFormat, HeadRoom, Meter, SCALES, meter::Scales, stored::fp_max};
 
 /// The gradient of one parameter.
 #[derive(Debug)]
@@ -142,8 +142,7 @@ impl Gradient {
         ops::amax(queue, gradient, &amax)?;
         let (rule, fp_max) = (self.format.format.rule, fp_max(self.values.dtype()));
         ops::scale_from_amax(queue, &amax, &self.mu, fp_max, rule, &self.scale, &self.scale_inv)?;
-        self.meter.elements += self.values.elements() as u64;
-        self.meter.scale = Some(self.scale.clone());
+        self.meter.record(gradient, Scales::Plain(self.scale.clone()));
         let Meter { amax, counts, .. } = &self.meter;
         ops::quantize(queue, gradient, &self.scale, &self.values, amax, counts)
     }

@@ -4,7 +4,7 @@
 //! master weights and optimizer states, and how their scales are chosen. [`recipe`] finds one by
 //! name. The rest of the crate carries a recipe out on any device:
 //!
-//! - [`Quantizer`] casts tensors to FP8 with a just-in-time or a delayed scale,
+//! - [`Quantizer`] casts tensors to FP8 with a just-in-time or a delayed scale, or scales of tiles,
 //! - [`Stored`] keeps a tensor in a format with a scale,
 //! - [`Gradient`] sums micro-batches and keeps the result in FP8 with automatic scaling,
 //! - [`Parameter`] is a weight: master, working copy and gradient.
@@ -19,7 +19,7 @@
 //! let queue = Queue::new(Arc::new(fp8lm_sim::Emulator::default()))?;
 //! let x = queue.upload(&[0.5f32, -3.0, 7.0], [1, 3], Label("example"))?;
 //!
-//! let cast = Cast { format: DType::E4M3, scaling: Scaling::JustInTime, rule: ScaleRule::Pow2 };
+//! let cast = Cast::tensor(DType::E4M3, Scaling::JustInTime, ScaleRule::Pow2);
 //! let mut quantizer = Quantizer::new(&queue, cast)?;
 //! let quantized = quantizer.quantize(&queue, &x, Pass::Train)?;
 //!
@@ -30,26 +30,29 @@
 //! # Ok::<(), fp8lm_device::Error>(())
 //! ```
 //!
-//! Limits: scales are per tensor, but for moments in groups; tiles and blocks are not here yet.
+//! Limits: tiles and blocks are scaled just in time, and are for the operands of linears alone.
 
+mod casts;
 mod format;
 mod gradient;
 mod labels;
+mod meter;
 mod parameter;
 mod quantizer;
 mod recipe;
 mod recipes;
 mod stored;
 
+pub use casts::{Cast, Casts, Columns, Gemm, Granularity, Scaling, Source};
 pub use format::{Format, ParseFormatError};
 pub use fp8lm_ops::ScaleRule;
 pub use gradient::Gradient;
 pub use labels::{LINEAR, Labels, REST, SCALES};
+pub use meter::{Meter, Reading};
 pub use parameter::{Parameter, ParameterSpec};
-pub use quantizer::{Meter, Pass, Quantizer, Reading, Scaled};
+pub use quantizer::{Pass, Quantizer, Scaled};
 pub use recipe::{
-    Accumulation, Cast, Casts, Gemm, GradientFormat, HeadRoom, Linear, Override, Precision, Recipe,
-    RecipeError, Scaling,
+    Accumulation, GradientFormat, HeadRoom, Linear, Override, Precision, Recipe, RecipeError,
 };
 pub use recipes::{NAMES, recipe};
 pub use stored::Stored;

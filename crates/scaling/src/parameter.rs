@@ -1,9 +1,9 @@
 //! A weight: its master, its working copy, its gradient.
 
 use fp8lm_device::{DType, Label, Queue, Result, Shape, Tensor};
-use fp8lm_ops::{self as ops, ScaleRule};
+use fp8lm_ops::{self as ops, BlockCast, ScaleRule};
 
-use crate::{Casts, Format, Gemm, Gradient, Labels, Precision, SCALES, Scaled, Stored};
+use crate::{Format, Gemm, Gradient, Labels, Meter, Precision, SCALES, Scaled, Stored};
 
 /// What a parameter is.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct Parameter {
 struct Working {
     stored: Stored,
     scale_inv: Tensor,
+    /// How it is cast, where blocks have factors.
+    blocks: Option<(BlockCast, Meter)>,
 }
 
 impl Parameter {
@@ -45,7 +47,7 @@ impl Parameter {
         let values = queue.upload(values, *shape, Label("initial values"))?;
         let master = Stored::from_tensor(queue, precision.master, &values, labels.master)?;
         let working = match precision.working {
-            Some(dtype) => Some(Working::new(queue, working_format(precision, dtype), &spec)?),
+            Some(dtype) => Some(Working::new(queue, dtype, &spec)?),
             None => None,
         };
         let gradient = Gradient::new(queue, precision.gradient, *shape, labels.gradient)?;
@@ -64,6 +66,8 @@ impl Parameter {
     }
 
     /// The weight as a plain multiplication takes it, of type `dtype`.
+    ///
+    /// Not for working copies in FP8, which [`quantized`](Self::quantized) returns.
     pub fn weight(&self, queue: &Queue, dtype: DType) -> Result<Tensor> {
         let stored = self.working.as_ref().map_or(&self.master, |working| &working.stored);
         if stored.format() == Format::plain(dtype) {
@@ -116,26 +120,34 @@ impl Parameter {
 }
 
 impl Working {
-    fn new(queue: &Queue, format: Format, spec: &ParameterSpec) -> Result<Self> {
+    /// A working copy in FP8 is scaled as the recipe scales weights.
+    fn new(queue: &Queue, dtype: DType, spec: &ParameterSpec) -> Result<Self> {
+        let cast = match spec.precision.gemm {
+            Gemm::Fp8(casts) if casts.weight.format == dtype => Some(casts.weight),
+            _ => None,
+        };
+        let blocks = cast.and_then(|cast| cast.blocks());
+        let (rule, factors) = match (cast, blocks) {
+            (_, Some(cast)) => (ScaleRule::None, cast.blocks.scale_shape(spec.shape)),
+            (Some(cast), None) => (cast.rule, 1.into()),
+            (None, None) => (ScaleRule::None, 1.into()),
+        };
+        let format = Format { dtype, rule };
         let stored = Stored::zeros(queue, format, spec.shape, spec.labels.working)?;
-        Ok(Self { stored, scale_inv: queue.upload(&[1.0f32], 1, SCALES)? })
+        let scale_inv = queue.upload(&vec![1.0f32; factors.elements()], factors, SCALES)?;
+        let blocks = blocks.map(|cast| Ok((cast, Meter::new(queue)?))).transpose()?;
+        Ok(Self { stored, scale_inv, blocks })
     }
 
     fn store(&self, queue: &Queue, x: &Tensor) -> Result<()> {
+        if let Some((cast, Meter { amax, counts, .. })) = &self.blocks {
+            let (code, scale_inv) = (&self.stored.values, &self.scale_inv);
+            return ops::quantize_blocks(queue, x, *cast, code, scale_inv, amax, counts);
+        }
         self.stored.store(queue, x)?;
         match self.stored.format().rule {
             ScaleRule::None => Ok(()),
             _ => ops::reciprocal(queue, &self.stored.scale, &self.scale_inv),
         }
-    }
-}
-
-/// A working copy in FP8 is scaled as the recipe scales weights.
-fn working_format(precision: &Precision, dtype: DType) -> Format {
-    match precision.gemm {
-        Gemm::Fp8(Casts { weight, .. }) if weight.format == dtype => {
-            Format { dtype, rule: weight.rule }
-        }
-        _ => Format::plain(dtype),
     }
 }

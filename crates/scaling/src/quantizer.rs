@@ -1,9 +1,11 @@
-//! Casts of one tensor of a step, again and again, with a just-in-time or a delayed scale.
+//! Casts of one tensor of a step, again and again, with a just-in-time or a delayed scale, or scales
+//! of tiles or blocks.
 
 use fp8lm_device::{DType, Queue, Result, Tensor};
-use fp8lm_ops as ops;
+use fp8lm_ops::{self as ops, BlockCast, BlockRule, Blocks};
 
-use crate::{Cast, SCALES, Scaling, stored::fp_max};
+use crate::meter::Scales;
+use crate::{Cast, Columns, Meter, SCALES, Scaling, Source, casts::block_rule, stored::fp_max};
 
 /// Whether a pass leaves a trace in amax histories and counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,13 +16,34 @@ pub enum Pass {
     Evaluate,
 }
 
-/// Values times a scale: FP8 codes, or plain values under a scale of 1.
+/// Values times a scale: FP8 codes, packed codes, or plain values under a scale of 1.
 #[derive(Clone, Debug)]
 pub struct Scaled {
     /// The values, times the scale.
     pub values: Tensor,
-    /// What multiplies after decoding, F32 `[1]`.
+    /// What multiplies after decoding, F32: `[1]`, or a factor of each block.
     pub scale_inv: Tensor,
+}
+
+impl Scaled {
+    /// Whether these are tiles in E5M6, packed.
+    pub fn is_packed(&self) -> bool {
+        self.values.dtype() == DType::U8
+    }
+
+    /// Tiles, decoded to `dtype`, F32 or BF16.
+    pub fn decode_tiles(&self, queue: &Queue, dtype: DType) -> Result<Tensor> {
+        let width = self.values.cols();
+        let cols = if self.is_packed() { 2 * width / 3 } else { width };
+        let y = queue.alloc(dtype, [self.values.rows(), cols], ops::ACTIVATIONS)?;
+        match self.is_packed() {
+            true => ops::dequantize_e5m6(queue, &self.values, &self.scale_inv, &y)?,
+            false => {
+                ops::dequantize_blocks(queue, &self.values, &self.scale_inv, Blocks::Tile, &y)?;
+            }
+        }
+        Ok(y)
+    }
 }
 
 /// Casts one role of one linear: its input, say.
@@ -58,6 +81,9 @@ impl Quantizer {
 
     /// Casts `x`, F32 or BF16 of any shape.
     pub fn quantize(&mut self, queue: &Queue, x: &Tensor, pass: Pass) -> Result<Scaled> {
+        if let Some(cast) = self.cast.blocks() {
+            return self.quantize_blocks(queue, x, cast, pass);
+        }
         let (scale, scale_inv) = self.scale(queue, x)?;
         let code = queue.alloc(self.cast.format, x.shape(), ops::ACTIVATIONS)?;
         let meter = self.meter_of(queue, pass)?;
@@ -66,8 +92,39 @@ impl Quantizer {
         Ok(Scaled { values: code, scale_inv })
     }
 
-    /// Casts `x` [rows, cols] and returns the codes also as [cols, rows].
-    pub fn quantize_transpose(
+    /// Casts `x` [rows, cols], and returns besides what is kept for [`columns`](Self::columns).
+    pub fn quantize_and_keep(
+        &mut self,
+        queue: &Queue,
+        x: &Tensor,
+        pass: Pass,
+    ) -> Result<(Scaled, Scaled)> {
+        let Some(Columns { format, from }) = self.cast.columns else {
+            return self.quantize_transpose(queue, x, pass);
+        };
+        let rows = self.quantize(queue, x, pass)?;
+        let kept = match from {
+            _ if pass == Pass::Evaluate => rows.clone(),
+            Source::Codes => rows.clone(),
+            Source::E5m6 => pack(queue, x)?,
+            Source::Values => cast_columns(queue, x, format, block_rule(self.cast.rule))?,
+        };
+        Ok((rows, kept))
+    }
+
+    /// [cols, rows], as the weight gradient takes it, of what was kept of [rows, cols].
+    pub fn columns(&self, queue: &Queue, kept: &Scaled) -> Result<Scaled> {
+        match self.cast.columns {
+            Some(Columns { format, from: Source::Codes | Source::E5m6 }) => {
+                let values = kept.decode_tiles(queue, DType::F32)?;
+                cast_columns(queue, &values, format, BlockRule::Ue8m0)
+            }
+            _ => Ok(kept.clone()),
+        }
+    }
+
+    /// Casts with a scale of the tensor, and returns the codes also as [cols, rows].
+    fn quantize_transpose(
         &mut self,
         queue: &Queue,
         x: &Tensor,
@@ -108,6 +165,24 @@ impl Quantizer {
         delayed.renew(queue, &self.cast, &self.one)
     }
 
+    fn quantize_blocks(
+        &mut self,
+        queue: &Queue,
+        x: &Tensor,
+        cast: BlockCast,
+        pass: Pass,
+    ) -> Result<Scaled> {
+        let code = queue.alloc(self.cast.format, x.shape(), ops::ACTIVATIONS)?;
+        let shape = cast.blocks.scale_shape(x.shape());
+        let scale_inv = queue.alloc(DType::F32, shape, SCALES)?;
+        let meter = self.meter_of(queue, pass)?;
+        ops::quantize_blocks(queue, x, cast, &code, &scale_inv, &meter.amax, &meter.counts)?;
+        if pass == Pass::Train {
+            self.meter.record(x, Scales::Inverse(scale_inv.clone()));
+        }
+        Ok(Scaled { values: code, scale_inv })
+    }
+
     fn scale(&self, queue: &Queue, x: &Tensor) -> Result<(Tensor, Tensor)> {
         if let Some(delayed) = self.delayed.as_ref().filter(|delayed| delayed.primed) {
             return Ok((delayed.scale.clone(), delayed.scale_inv.clone()));
@@ -131,10 +206,27 @@ impl Quantizer {
 
     fn record(&mut self, pass: Pass, x: &Tensor, scale: Tensor) {
         if pass == Pass::Train {
-            self.meter.elements += x.elements() as u64;
-            self.meter.scale = Some(scale);
+            self.meter.record(x, Scales::Plain(scale));
         }
     }
+}
+
+/// Tiles in E5M6.
+fn pack(queue: &Queue, x: &Tensor) -> Result<Scaled> {
+    let values = queue.alloc(DType::U8, ops::packed_shape(x.shape()), ops::ACTIVATIONS)?;
+    let shape = Blocks::Tile.scale_shape(x.shape());
+    let scale_inv = queue.alloc(DType::F32, shape, SCALES)?;
+    ops::quantize_e5m6(queue, x, &values, &scale_inv)?;
+    Ok(Scaled { values, scale_inv })
+}
+
+/// `x` [rows, cols] as [cols, rows], in tiles along the rows.
+fn cast_columns(queue: &Queue, x: &Tensor, format: DType, rule: BlockRule) -> Result<Scaled> {
+    let values = queue.alloc(format, [x.cols(), x.rows()], ops::ACTIVATIONS)?;
+    let shape = Blocks::Tile.scale_shape(values.shape());
+    let scale_inv = queue.alloc(DType::F32, shape, SCALES)?;
+    ops::quantize_tile_transpose(queue, x, rule, &values, &scale_inv)?;
+    Ok(Scaled { values, scale_inv })
 }
 
 impl Delayed {
@@ -158,50 +250,5 @@ impl Delayed {
 
     fn state(&self) -> [(&'static str, &Tensor); 2] {
         [("amax_history", &self.history), ("amax_count", &self.count)]
-    }
-}
-
-/// What a cast did to the values that went through it.
-#[derive(Clone, Debug)]
-pub struct Meter {
-    pub(crate) amax: Tensor,
-    pub(crate) counts: Tensor,
-    pub(crate) elements: u64,
-    pub(crate) scale: Option<Tensor>,
-}
-
-/// A meter's figures.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Reading {
-    /// The scale of the last cast.
-    pub scale: f32,
-    /// Elements that went through.
-    pub elements: u64,
-    /// Elements beyond the format's maximum.
-    pub saturated: u64,
-    /// Elements that were not 0 before the cast and 0 after it.
-    pub underflowed: u64,
-}
-
-impl Meter {
-    pub(crate) fn new(queue: &Queue) -> Result<Self> {
-        let amax = queue.upload(&[0.0f32], 1, SCALES)?;
-        let counts = queue.upload(&[0u64, 0], 2, SCALES)?;
-        Ok(Self { amax, counts, elements: 0, scale: None })
-    }
-
-    /// Resets the counters.
-    pub fn reset(&mut self, queue: &Queue) -> Result<()> {
-        self.elements = 0;
-        ops::fill(queue, &self.counts, 0.0)
-    }
-
-    /// Reads the counters; none if nothing ever went through.
-    pub fn read(&self, queue: &Queue) -> Result<Option<Reading>> {
-        let Some(scale) = &self.scale else { return Ok(None) };
-        let scale = queue.download::<f32>(scale)?[0];
-        let counts = queue.download::<u64>(&self.counts)?;
-        let (saturated, underflowed) = (counts[0], counts[1]);
-        Ok(Some(Reading { scale, elements: self.elements, saturated, underflowed }))
     }
 }

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use fp8lm_device::DType;
-use fp8lm_ops::{Accumulate, ScaleRule};
+use fp8lm_ops::ScaleRule;
 use serde::{Deserialize, Serialize};
 
-use crate::{Format, recipe};
+use crate::{Format, Gemm, recipe};
 
 /// What a training run keeps in which format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,53 +43,6 @@ pub struct Precision {
     pub first_moment: Format,
     /// The second moment, v.
     pub second_moment: Format,
-}
-
-/// How a linear's three matrix multiplications are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum Gemm {
-    /// On activations and weights as they are.
-    Plain,
-    /// On FP8 operands.
-    Fp8(Casts),
-}
-
-/// The casts of a linear in FP8.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Casts {
-    /// The linear's input, in the forward pass and for the weight gradient.
-    pub input: Cast,
-    /// The weights, unless a working copy is stored in FP8 already.
-    pub weight: Cast,
-    /// The gradient of the linear's output.
-    pub output_gradient: Cast,
-    /// How the products of the three matrix multiplications are summed.
-    #[serde(default)]
-    pub accumulate: Accumulate,
-}
-
-/// A cast to FP8.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cast {
-    /// E4M3 or E5M2.
-    pub format: DType,
-    /// Which amax the scale is made from.
-    pub scaling: Scaling,
-    /// How the scale is made from an amax.
-    pub rule: ScaleRule,
-}
-
-/// Which amax a scale is made from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scaling {
-    /// The tensor's own: one more pass over it.
-    JustInTime,
-    /// The largest of the last so many steps; just in time during the first step.
-    Delayed(usize),
 }
 
 /// How the gradient of a step is kept.
@@ -141,6 +94,9 @@ pub enum Linear {
 }
 
 impl Linear {
+    /// All of them, in order of use.
+    pub const ALL: [Self; 4] = [Self::Qkv, Self::Proj, Self::Up, Self::Down];
+
     /// Its name in parameters and overrides.
     pub fn name(self) -> &'static str {
         match self {
@@ -169,10 +125,15 @@ pub struct Override {
 impl Recipe {
     /// The formats of one linear of one block.
     pub fn precision(&self, block: usize, linear: Linear) -> Result<Precision, RecipeError> {
-        match self.overrides.iter().find(|exception| exception.matches(block, linear)) {
-            Some(exception) => Ok(recipe(&exception.recipe)?.linears),
-            None => Ok(self.linears.clone()),
+        let exception = self.overrides.iter().find(|exception| exception.matches(block, linear));
+        let mut precision = match exception {
+            Some(exception) => recipe(&exception.recipe)?.linears,
+            None => self.linears.clone(),
+        };
+        if let (Linear::Proj, Gemm::Fp8(casts)) = (linear, &mut precision.gemm) {
+            casts.keep_attention_output();
         }
+        Ok(precision)
     }
 
     /// Checks that the formats fit together and that overrides name recipes that exist.
@@ -216,14 +177,8 @@ impl Precision {
 
     fn validate(&self) -> Result<(), RecipeError> {
         self.validate_working()?;
-        if let Gemm::Fp8(Casts { input, weight, output_gradient, .. }) = &self.gemm {
-            input.validate("gemm.input")?;
-            weight.validate("gemm.weight")?;
-            output_gradient.validate("gemm.output_gradient")?;
-            let both = [weight.format, output_gradient.format, input.format];
-            if both.iter().filter(|&&format| format == DType::E5M2).count() > 1 {
-                return Err(invalid("gemm", "at most one operand in e5m2", "two"));
-            }
+        if let Gemm::Fp8(casts) = &self.gemm {
+            casts.validate()?;
         }
         if self.master.rule == ScaleRule::Expand {
             let expected = "any format without `:expand`, which is for moments";
@@ -244,21 +199,6 @@ impl Precision {
         }
         let got = self.working.map_or_else(String::new, |dtype| dtype.to_string());
         Err(invalid("working", "f32, bf16, or the format that weights are cast to", got))
-    }
-}
-
-impl Cast {
-    fn validate(&self, key: &'static str) -> Result<(), RecipeError> {
-        if !matches!(self.format, DType::E4M3 | DType::E5M2) {
-            return Err(invalid(key, "e4m3 or e5m2", self.format));
-        }
-        if self.rule == ScaleRule::Expand {
-            return Err(invalid(key, "a scale of the tensor", "expand"));
-        }
-        if self.scaling == Scaling::Delayed(0) {
-            return Err(invalid(key, "a window of at least 1", 0));
-        }
-        Ok(())
     }
 }
 
@@ -296,6 +236,10 @@ pub enum RecipeError {
     },
 }
 
-fn invalid(key: &'static str, expected: &'static str, got: impl fmt::Display) -> RecipeError {
+pub(crate) fn invalid(
+    key: &'static str,
+    expected: &'static str,
+    got: impl fmt::Display,
+) -> RecipeError {
     RecipeError::Invalid { key, expected, got: got.to_string() }
 }

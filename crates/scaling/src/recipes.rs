@@ -3,12 +3,13 @@
 use crate::{Recipe, RecipeError};
 
 mod bf16;
+mod deepseek;
 mod fp32;
 mod fp8lm;
 mod te;
 
 /// The names of all recipes.
-pub const NAMES: &[&str] = &["fp32", "bf16", "te", "fp8lm-1", "fp8lm-2", "fp8lm-3"];
+pub const NAMES: &[&str] = &["fp32", "bf16", "te", "fp8lm-1", "fp8lm-2", "fp8lm-3", "deepseek-v3"];
 
 /// The recipe of that name.
 pub fn recipe(name: &str) -> Result<Recipe, RecipeError> {
@@ -19,6 +20,7 @@ pub fn recipe(name: &str) -> Result<Recipe, RecipeError> {
         "fp8lm-1" => fp8lm::level_1(),
         "fp8lm-2" => fp8lm::level_2(),
         "fp8lm-3" => fp8lm::level_3(),
+        "deepseek-v3" => deepseek::recipe(),
         _ => return Err(RecipeError::Unknown { name: name.to_owned() }),
     })
 }
@@ -48,6 +50,7 @@ mod tests {
             ("fp8lm-1", 11),
             ("fp8lm-2", 6),
             ("fp8lm-3", 7),
+            ("deepseek-v3", 13),
         ];
         for (name, expected) in expected {
             assert_eq!(bytes(name), expected, "{name}");

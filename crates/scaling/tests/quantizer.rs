@@ -13,7 +13,7 @@ fn queue() -> Queue {
 }
 
 fn cast(scaling: Scaling) -> Cast {
-    Cast { format: DType::E4M3, scaling, rule: ScaleRule::Pow2 }
+    Cast::tensor(DType::E4M3, scaling, ScaleRule::Pow2)
 }
 
 /// A tensor whose amax is `amax`.
@@ -94,7 +94,7 @@ fn a_step_that_ended_still_tells_its_own_scale() {
         scale(&mut quantizer, &queue, amax, Pass::Train);
         quantizer.end_step(&queue).unwrap();
         let reading = quantizer.meter().read(&queue).unwrap().unwrap();
-        assert_eq!(reading.scale, expected);
+        assert_eq!(reading.scales, [expected]);
     }
 }
 

@@ -8,9 +8,10 @@
 use std::path::{Path, PathBuf};
 
 use fp8lm_data::Tokenizer;
+use fp8lm_device::DType;
 use fp8lm_model::ModelConfig;
 use fp8lm_ops::Accumulate;
-use fp8lm_scaling::{Accumulation, Format, HeadRoom, Override};
+use fp8lm_scaling::{Accumulation, Format, HeadRoom, Override, ScaleRule, Source};
 use serde::{Deserialize, Serialize};
 
 mod check;
@@ -68,6 +69,24 @@ pub struct RecipeConfig {
     /// How the products of their matrix multiplications are summed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accumulate: Option<Accumulate>,
+    /// The format of inputs and weights in FP8, and with it of stored working weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward_format: Option<DType>,
+    /// The format of output gradients in the input gradient's product.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_gradient_format: Option<DType>,
+    /// The format of output gradients in the weight gradient's product, under tiles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_gradient_format: Option<DType>,
+    /// The rule of the scales of operands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<ScaleRule>,
+    /// What the weight gradient's tiles are made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Source>,
+    /// What the projection behind attention keeps of its input, under tiles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention_output: Option<Source>,
     /// Exceptions for named linears and blocks; the first that matches wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,

@@ -44,8 +44,9 @@ impl Trainer {
         let mut mus = Vec::new();
         for parameter in self.gpt.parameters() {
             if let Some(stored) = parameter.quantized() {
-                let scale_inv = self.scalar(&stored.scale_inv)?;
-                kinds.entry(TensorKind::Weight).or_default().scales.push(-scale_inv.log2());
+                let factors = self.queue.download::<f32>(&stored.scale_inv)?;
+                let logs = factors.into_iter().map(|factor| -f64::from(factor).log2());
+                kinds.entry(TensorKind::Weight).or_default().scales.extend(logs);
             }
             if let Some(reading) = parameter.gradient().reading(&self.queue)? {
                 kinds.entry(TensorKind::Gradient).or_default().add(reading);
@@ -82,7 +83,7 @@ impl Trainer {
 
 impl Gathered {
     fn add(&mut self, reading: Reading) {
-        self.scales.push(f64::from(reading.scale).log2());
+        self.scales.extend(reading.scales.into_iter().map(|scale| f64::from(scale).log2()));
         self.elements += reading.elements;
         self.saturated += reading.saturated;
         self.underflowed += reading.underflowed;

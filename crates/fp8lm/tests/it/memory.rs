@@ -15,13 +15,14 @@ fn trainer(device: Arc<dyn Device>, sets: &[&str]) -> Trainer {
 
 #[test]
 fn bytes_a_parameter_are_exact() {
-    let cases: [(&[&str], usize); 8] = [
+    let cases: [(&[&str], usize); 9] = [
         (&["recipe.name=fp32"], 16),
         (&["recipe.name=bf16"], 18),
         (&["recipe.name=te"], 18),
         (&["recipe.name=fp8lm-1"], 11),
         (&["recipe.name=fp8lm-2"], 6),
         (&["recipe.name=fp8lm-3"], 7),
+        (&["recipe.name=deepseek-v3"], 13),
         (&["recipe.name=fp8lm-2", "recipe.master=f32"], 8),
         (&["recipe.first_moment=e4m3:expand", "recipe.second_moment=e4m3:expand"], 6),
     ];
@@ -38,7 +39,7 @@ fn bytes_a_parameter_are_exact() {
 
 #[test]
 fn nothing_is_allocated_after_the_second_step() {
-    for recipe in ["bf16", "te", "fp8lm-1", "fp8lm-3"] {
+    for recipe in ["bf16", "te", "fp8lm-1", "fp8lm-3", "deepseek-v3"] {
         let emulator = Arc::new(Emulator::default());
         let sets = [&*format!("recipe.name={recipe}"), "data.micro_batches=2"];
         let mut trainer = trainer(emulator.clone(), &sets);

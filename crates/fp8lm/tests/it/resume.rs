@@ -66,7 +66,7 @@ fn threads_change_no_bit() {
 
 #[test]
 fn every_recipe_and_shape_resumes() {
-    let cases: [&[&str]; 10] = [
+    let cases: [&[&str]; 12] = [
         &["recipe.name=fp32"],
         &["recipe.name=bf16"],
         &["recipe.name=te"],
@@ -76,6 +76,8 @@ fn every_recipe_and_shape_resumes() {
         &["recipe.name=fp8lm-3", "recipe.grad_accumulation=f32", "recipe.head_room=post"],
         &["recipe.name=fp8lm-3", "recipe.overrides=[{ blocks = [0, 0], recipe = 'bf16' }]"],
         &["recipe.name=fp8lm-3", "recipe.master=bf16", "recipe.second_moment=e5m2:pow2"],
+        &["recipe.name=deepseek-v3", "recipe.accumulate=wgmma"],
+        &["recipe.name=deepseek-v3", "recipe.columns=values", "recipe.weight_gradient_format=e5m2"],
         &["recipe.first_moment=e4m3:expand", "recipe.second_moment=e4m3:expand"],
     ];
     for sets in cases {

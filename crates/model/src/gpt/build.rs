@@ -44,32 +44,24 @@ impl<'a> Builder<'a> {
     }
 
     fn block(&mut self, block: usize) -> Result<Block> {
-        let ModelConfig { width, mlp, activation, .. } = *self.config;
         let norm1 = self.norm(&format!("blocks.{block}.norm1"))?;
-        let qkv = self.linear(block, Role::Qkv, 3 * width, width)?;
-        let proj = self.linear(block, Role::Proj, width, width)?;
+        let (qkv, proj) = (self.linear(block, Role::Qkv)?, self.linear(block, Role::Proj)?);
         let norm2 = self.norm(&format!("blocks.{block}.norm2"))?;
-        let up = self.linear(block, Role::Up, activation.inputs() * mlp, width)?;
-        let down = self.linear(block, Role::Down, width, mlp)?;
-        let attention = Attention { qkv, proj };
+        let (up, down) = (self.linear(block, Role::Up)?, self.linear(block, Role::Down)?);
+        let (attention, activation) = (Attention { qkv, proj }, self.config.activation);
         Ok(Block { norm1, attention, norm2, mlp: Mlp { up, down, activation } })
     }
 
-    fn linear(
-        &mut self,
-        block: usize,
-        role: Role,
-        outputs: usize,
-        inputs: usize,
-    ) -> Result<Box<dyn Linear>> {
+    fn linear(&mut self, block: usize, role: Role) -> Result<Box<dyn Linear>> {
+        let shape = Shape::from(self.config.linear_shape(role));
         let spec = ParameterSpec {
             name: format!("blocks.{block}.{}", role.name()),
-            shape: [outputs, inputs].into(),
+            shape,
             precision: self.recipe.precision(block, role)?,
             labels: &LINEAR,
             decays: true,
         };
-        let values = self.normal(outputs * inputs, self.deviation(role));
+        let values = self.normal(shape.elements(), self.deviation(role));
         let parameter = Parameter::new(self.queue, spec, &values)?;
         Ok(linear(self.queue, parameter, self.recipe.activations)?)
     }

@@ -1,12 +1,12 @@
 //! A linear on FP8 operands.
 //!
 //! Hopper multiplies FP8 matrices only if both are contiguous in the summed dim, so inputs and
-//! output gradients are cast in both layouts at once, and weights are transposed, code by code,
-//! for the input gradient.
+//! output gradients are wanted in both layouts, and weights are transposed, code by code and block
+//! by block, for the input gradient.
 
 use fp8lm_device::{DType, Queue, Result, Tensor};
 use fp8lm_ops::{self as ops, Accumulate, Operand};
-use fp8lm_scaling::{Casts, Parameter, Pass, Quantizer, Scaled};
+use fp8lm_scaling::{Casts, Granularity, Parameter, Pass, Quantizer, Scaled};
 
 use super::{Kind, Linear, OutputGradient};
 
@@ -18,6 +18,8 @@ pub struct Fp8Linear {
     weight: Quantizer,
     output_gradient: Quantizer,
     accumulate: Accumulate,
+    /// Whether tiles and blocks have factors, or tensors.
+    is_blocked: bool,
     /// The type of activations and of their gradients.
     activations: DType,
 }
@@ -36,6 +38,7 @@ impl Fp8Linear {
             weight: Quantizer::new(queue, casts.weight)?,
             output_gradient: Quantizer::new(queue, casts.output_gradient)?,
             accumulate: casts.accumulate,
+            is_blocked: casts.weight.granularity != Granularity::Tensor,
             activations,
         })
     }
@@ -53,30 +56,37 @@ impl Fp8Linear {
     /// a b^T, both contiguous in the summed dim.
     fn multiply(&self, queue: &Queue, a: &Scaled, b: &Scaled, out: DType) -> Result<Tensor> {
         let [a, b] = [a, b].map(|Scaled { values, scale_inv }| Operand { values, scale_inv });
-        ops::matmul_scaled(queue, a, b, self.accumulate, out)
+        match self.is_blocked {
+            true => ops::matmul_block_scaled(queue, a, b, self.accumulate, out),
+            false => ops::matmul_scaled(queue, a, b, self.accumulate, out),
+        }
     }
 }
 
 impl Linear for Fp8Linear {
     fn forward(&mut self, queue: &Queue, x: &Tensor, pass: Pass) -> Result<(Tensor, Scaled)> {
-        let (rows, cols) = self.input.quantize_transpose(queue, x, pass)?;
+        let (rows, kept) = self.input.quantize_and_keep(queue, x, pass)?;
         let weight = self.weight(queue, pass)?;
-        Ok((self.multiply(queue, &rows, &weight, self.activations)?, cols))
+        Ok((self.multiply(queue, &rows, &weight, self.activations)?, kept))
     }
 
     fn output_gradient(&mut self, queue: &Queue, dy: &Tensor) -> Result<OutputGradient> {
-        let (rows, cols) = self.output_gradient.quantize_transpose(queue, dy, Pass::Train)?;
-        Ok(OutputGradient { rows, cols })
+        let (rows, kept) = self.output_gradient.quantize_and_keep(queue, dy, Pass::Train)?;
+        Ok(OutputGradient { rows, kept })
     }
 
     fn input_gradient(&mut self, queue: &Queue, dy: &OutputGradient) -> Result<Tensor> {
         let Scaled { values, scale_inv } = self.weight(queue, Pass::Evaluate)?;
+        let scale_inv =
+            if self.is_blocked { ops::transpose(queue, &scale_inv)? } else { scale_inv };
         let transposed = Scaled { values: ops::transpose(queue, &values)?, scale_inv };
         self.multiply(queue, &dy.rows, &transposed, self.activations)
     }
 
     fn weight_gradient(&mut self, queue: &Queue, dy: &OutputGradient, x: &Scaled) -> Result<()> {
-        let dw = self.multiply(queue, &dy.cols, x, DType::F32)?;
+        let (dy, x) =
+            (self.output_gradient.columns(queue, &dy.kept)?, self.input.columns(queue, x)?);
+        let dw = self.multiply(queue, &dy, &x, DType::F32)?;
         self.parameter.gradient_mut().add(queue, dw)
     }
 

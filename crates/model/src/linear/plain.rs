@@ -30,7 +30,7 @@ impl Linear for PlainLinear {
     }
 
     fn output_gradient(&mut self, _: &Queue, dy: &Tensor) -> Result<OutputGradient> {
-        Ok(OutputGradient { rows: self.unscaled(dy), cols: self.unscaled(dy) })
+        Ok(OutputGradient { rows: self.unscaled(dy), kept: self.unscaled(dy) })
     }
 
     fn input_gradient(&mut self, queue: &Queue, dy: &OutputGradient) -> Result<Tensor> {
@@ -38,7 +38,7 @@ impl Linear for PlainLinear {
     }
 
     fn weight_gradient(&mut self, queue: &Queue, dy: &OutputGradient, x: &Scaled) -> Result<()> {
-        plain_weight_gradient(queue, &mut self.parameter, &dy.cols.values, &x.values)
+        plain_weight_gradient(queue, &mut self.parameter, &dy.kept.values, &x.values)
     }
 
     fn parameter(&self) -> &Parameter {

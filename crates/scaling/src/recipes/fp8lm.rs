@@ -19,6 +19,7 @@ pub(super) fn level_1() -> Recipe {
             input: cast(E4M3, Scaling::Delayed(WINDOW)),
             weight: cast(E4M3, Scaling::JustInTime),
             output_gradient: cast(E5M2, Scaling::Delayed(WINDOW)),
+            attention_output: None,
             accumulate: Accumulate::F32,
         }),
         working: None,
@@ -53,5 +54,5 @@ pub(super) fn level_3() -> Recipe {
 }
 
 fn cast(format: DType, scaling: Scaling) -> Cast {
-    Cast { format, scaling, rule: ScaleRule::Pow2 }
+    Cast::tensor(format, scaling, ScaleRule::Pow2)
 }

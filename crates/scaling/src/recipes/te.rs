@@ -15,6 +15,7 @@ pub(super) fn recipe() -> Recipe {
         input: cast(E4M3),
         weight: cast(E4M3),
         output_gradient: cast(E5M2),
+        attention_output: None,
         accumulate: Accumulate::F32,
     };
     Recipe {
@@ -27,5 +28,5 @@ pub(super) fn recipe() -> Recipe {
 }
 
 fn cast(format: DType) -> Cast {
-    Cast { format, scaling: Scaling::Delayed(WINDOW), rule: ScaleRule::Exact }
+    Cast::tensor(format, Scaling::Delayed(WINDOW), ScaleRule::Exact)
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use fp8lm_scaling::{Gemm, Linear, Recipe};
 use toml::{Table, Value};
 
 use super::keys::{CONFIG, Expected, Keys, names};
@@ -84,8 +85,9 @@ impl Config {
     /// Checks what values that are fine alone can get wrong together.
     pub(super) fn check_together(&self) -> Result<(), ConfigError> {
         self.model.validate()?;
-        self.recipe.resolve()?;
+        let recipe = self.recipe.resolve()?;
         self.check_blocks()?;
+        self.check_products(&recipe)?;
         self.check_files()?;
         if self.model.vocabulary < self.data.tokenizer.vocabulary() {
             return Err(ConfigError::Vocabulary {
@@ -103,6 +105,36 @@ impl Config {
             Some([first, last]) => Err(ConfigError::BlocksOutOfRange { first, last, layers }),
             None => Ok(()),
         }
+    }
+
+    /// Whether every product of every linear has a length that its accumulation takes.
+    fn check_products(&self, recipe: &Recipe) -> Result<(), ConfigError> {
+        let tokens = self.data.batch * self.model.context;
+        for block in 0..self.model.layers {
+            for linear in Linear::ALL {
+                let Gemm::Fp8(casts) = recipe.precision(block, linear)?.gemm else { continue };
+                let [outputs, inputs] = self.model.linear_shape(linear);
+                let lengths = [
+                    ("the forward pass", inputs),
+                    ("the input gradient", outputs),
+                    ("the weight gradient", tokens),
+                ];
+                let multiple = casts.accumulate.k_multiple();
+                let misfit = lengths.iter().find(|(_, length)| !length.is_multiple_of(multiple));
+                if let Some(&(product, length)) = misfit {
+                    let (accumulate, linear) = (casts.accumulate.name(), linear.name());
+                    return Err(ConfigError::ProductLength {
+                        accumulate,
+                        multiple,
+                        product,
+                        block,
+                        linear,
+                        length,
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check_files(&self) -> Result<(), ConfigError> {

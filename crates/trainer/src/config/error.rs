@@ -89,11 +89,41 @@ pub enum ConfigError {
         /// The recipe.
         recipe: String,
     },
-    /// A tensor core's accumulation for linears that do not multiply in FP8.
-    #[error("recipe.accumulate: the linears of recipe `{recipe}` do not multiply in FP8")]
-    AccumulateWithoutFp8 {
+    /// A switch of multiplications in FP8 for linears that do not multiply in FP8.
+    #[error("recipe.{key}: the linears of recipe `{recipe}` do not multiply in FP8")]
+    WithoutFp8 {
+        /// The switch.
+        key: &'static str,
         /// The recipe.
         recipe: String,
+    },
+    /// A switch of the weight gradient's tiles for operands without tiles.
+    #[error(
+        "recipe.{key}: recipe `{recipe}` has no tiles, so its weight gradients take the codes of the other products"
+    )]
+    WithoutTiles {
+        /// The switch.
+        key: &'static str,
+        /// The recipe.
+        recipe: String,
+    },
+    /// A product that is summed over a length that its accumulation does not take.
+    #[error(
+        "recipe.accumulate = \"{accumulate}\" takes multiples of {multiple}, and {product} of blocks.{block}.{linear} sums {length} products"
+    )]
+    ProductLength {
+        /// The model of accumulation.
+        accumulate: &'static str,
+        /// What it takes multiples of.
+        multiple: usize,
+        /// Which of the linear's products.
+        product: &'static str,
+        /// The block.
+        block: usize,
+        /// The linear.
+        linear: &'static str,
+        /// Products of one sum.
+        length: usize,
     },
     /// An exception for blocks that the model does not have.
     #[error(

@@ -121,6 +121,12 @@ const RECIPE: Keys = &[
     ("head_room", Word(&["pre", "post", "auto"])),
     ("grad_accumulation", Word(&["native", "f32"])),
     ("accumulate", Word(&["f32", "wgmma", "cublaslt", "cublaslt-fast", "deepgemm"])),
+    ("forward_format", Word(FP8)),
+    ("input_gradient_format", Word(FP8)),
+    ("weight_gradient_format", Word(FP8)),
+    ("scale", Word(&["exact", "pow2"])),
+    ("columns", Word(SOURCES)),
+    ("attention_output", Word(SOURCES)),
     ("overrides", Tables(OVERRIDE)),
 ];
 
@@ -129,6 +135,9 @@ const OVERRIDE: Keys = &[
     ("linear", Word(&["qkv", "proj", "up", "down"])),
     ("recipe", Word(NAMES)),
 ];
+
+const FP8: &[&str] = &["e4m3", "e5m2"];
+const SOURCES: &[&str] = &["codes", "e5m6", "values"];
 
 const DATA: Keys = &[
     ("files", Files),

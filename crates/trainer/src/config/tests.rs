@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use super::*;
-use fp8lm_scaling::Gemm;
+use fp8lm_scaling::{Casts, Gemm, Precision};
 use toml::{Table, Value};
 
 /// The message of what `file`, laid over the quickstart, is refused with.
@@ -39,6 +39,12 @@ fn the_keys_are_those_of_the_structs() {
         head_room: Some(HeadRoom::Auto),
         grad_accumulation: Some(Accumulation::F32),
         accumulate: Some(Accumulate::Cublaslt),
+        forward_format: Some(DType::E4M3),
+        input_gradient_format: Some(DType::E5M2),
+        weight_gradient_format: Some(DType::E5M2),
+        scale: Some(ScaleRule::Pow2),
+        columns: Some(Source::Values),
+        attention_output: Some(Source::Codes),
         overrides: vec![Override {
             blocks: Some([0, 1]),
             linear: Some(fp8lm_scaling::Linear::Down),
@@ -49,7 +55,8 @@ fn the_keys_are_those_of_the_structs() {
     leaves("", &Table::try_from(&config).unwrap(), &mut names);
     names.sort();
     assert_eq!(names, KEYS);
-    assert_eq!(Config::from_toml(&config.to_toml().unwrap(), "a run").unwrap(), config);
+    // No recipe takes all of the switches.
+    assert_eq!(toml::from_str::<Config>(&config.to_toml().unwrap()).unwrap(), config);
 }
 
 fn leaves(prefix: &str, table: &Table, names: &mut Vec<String>) {
@@ -127,10 +134,38 @@ fn products_of_fp8_are_summed_as_the_recipe_says() {
     for accumulate in Accumulate::ALL {
         let name = serde_json::to_value(accumulate).unwrap();
         let set = format!("recipe.accumulate={}", name.as_str().unwrap());
-        let recipe = Config::load("quickstart", None, &[set]).unwrap().recipe.resolve().unwrap();
+        let sets = [set, "model.mlp=768".to_owned()];
+        let recipe = Config::load("quickstart", None, &sets).unwrap().recipe.resolve().unwrap();
         let Gemm::Fp8(casts) = recipe.linears.gemm else { panic!("{recipe:?}") };
         assert_eq!(casts.accumulate, accumulate);
     }
+}
+
+#[test]
+fn every_operand_of_a_product_in_tiles_has_a_format() {
+    let recipe = |sets: &[&str]| {
+        let sets = sets.iter().chain(&["recipe.name=deepseek-v3"]).map(|&set| set.to_owned());
+        let config = Config::load("tiny", None, &sets.collect::<Vec<_>>()).unwrap();
+        config.recipe.resolve().unwrap().linears
+    };
+    let formats = |linears: Precision| {
+        let Gemm::Fp8(Casts { input, weight, output_gradient, .. }) = linears.gemm else {
+            panic!("{linears:?}")
+        };
+        let columns = [input, output_gradient].map(|cast| cast.columns.unwrap().format);
+        let formats = [input.format, weight.format, output_gradient.format, columns[0], columns[1]];
+        (linears.working.unwrap(), formats)
+    };
+    let (four, five) = (DType::E4M3, DType::E5M2);
+    assert_eq!(formats(recipe(&[])), (four, [four; 5]));
+    let sets = ["recipe.input_gradient_format=e5m2"];
+    assert_eq!(formats(recipe(&sets)), (four, [four, four, five, four, four]));
+    let sets = ["recipe.weight_gradient_format=e5m2"];
+    assert_eq!(formats(recipe(&sets)), (four, [four, four, four, four, five]));
+    let message =
+        Config::load("tiny", None, &["recipe={name='deepseek-v3', forward_format='e5m2'}".into()]);
+    let message = message.unwrap_err().to_string();
+    assert!(message.ends_with("at most one operand of a product in e5m2, got two"), "{message}");
 }
 
 #[test]
@@ -166,7 +201,7 @@ fn a_files_fault_is_told_with_its_line() {
         (
             "[[recipe.overrides]]\nrecipe = 'bf16'\n[[recipe.overrides]]\nrecipe = 'fp9'",
             "/run.toml:4:1: recipe.overrides.1.recipe = \"fp9\": expected one of fp32, bf16, te, \
-             fp8lm-1, fp8lm-2, fp8lm-3",
+             fp8lm-1, fp8lm-2, fp8lm-3, deepseek-v3",
         ),
         (
             "[[recipe.overrides]]\nrecipe = 'bf16'\nblocks = [0]",
@@ -209,7 +244,7 @@ fn an_assignments_fault_is_told_with_the_assignment() {
         ("model.norm=batch", "model.norm = \"batch\": expected one of rms, layer"),
         (
             "recipe.name=fp9",
-            "recipe.name = \"fp9\": expected one of fp32, bf16, te, fp8lm-1, fp8lm-2, fp8lm-3",
+            "recipe.name = \"fp9\": expected one of fp32, bf16, te, fp8lm-1, fp8lm-2, fp8lm-3, deepseek-v3",
         ),
         (
             "recipe.master=fp8",
@@ -247,6 +282,20 @@ fn values_that_clash_are_told_with_their_layers() {
         (
             "recipe={name='bf16', accumulate='wgmma'}",
             "recipe.accumulate: the linears of recipe `bf16` do not multiply in FP8",
+        ),
+        (
+            "recipe={name='bf16', forward_format='e5m2'}",
+            "recipe.forward_format: the linears of recipe `bf16` do not multiply in FP8",
+        ),
+        (
+            "recipe={name='te', columns='values'}",
+            "recipe.columns: recipe `te` has no tiles, so its weight gradients take the codes of \
+             the other products",
+        ),
+        (
+            "recipe={name='deepseek-v3', accumulate='deepgemm'}",
+            "recipe.accumulate = \"deepgemm\" takes multiples of 128, and the input gradient of \
+             blocks.0.up sums 1376 products",
         ),
         (
             "recipe.overrides=[{blocks=[2, 4], recipe='bf16'}]",
@@ -297,7 +346,7 @@ fn a_configuration_that_was_not_loaded_is_checked_too() {
     assert_eq!(message.lines().count(), 1);
 }
 
-const KEYS: [&str; 44] = [
+const KEYS: [&str; 50] = [
     "data.batch",
     "data.files",
     "data.micro_batches",
@@ -323,15 +372,21 @@ const KEYS: [&str; 44] = [
     "optimizer.warmup",
     "optimizer.weight_decay",
     "recipe.accumulate",
+    "recipe.attention_output",
+    "recipe.columns",
     "recipe.first_moment",
+    "recipe.forward_format",
     "recipe.grad_accumulation",
     "recipe.head_room",
+    "recipe.input_gradient_format",
     "recipe.master",
     "recipe.name",
     "recipe.overrides.blocks",
     "recipe.overrides.linear",
     "recipe.overrides.recipe",
+    "recipe.scale",
     "recipe.second_moment",
+    "recipe.weight_gradient_format",
     "run.checkpoint_every",
     "run.compare",
     "run.evaluate_batches",

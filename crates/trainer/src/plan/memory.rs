@@ -51,25 +51,15 @@ impl PlannedRow {
 pub(super) fn rows(model: &ModelConfig, recipe: &Recipe) -> Result<Vec<PlannedRow>, RecipeError> {
     let mut linears = Vec::new();
     for block in 0..model.layers {
-        for (linear, parameters) in linear_parameters(model) {
-            linears.push((parameters as u64, recipe.precision(block, linear)?));
+        for linear in Linear::ALL {
+            let [outputs, inputs] = model.linear_shape(linear).map(|extent| extent as u64);
+            linears.push((outputs * inputs, recipe.precision(block, linear)?));
         }
     }
     let rest = [(model.rest_parameters() as u64, recipe.rest.clone())];
     let scales = PlannedRow { label: SCALES, bytes: None, parameters: None };
     let rows = group(&LINEAR, &linears).into_iter().chain(group(&REST, &rest));
     Ok(rows.chain([scales]).collect())
-}
-
-/// Parameters of the linears in one block.
-fn linear_parameters(model: &ModelConfig) -> [(Linear, usize); 4] {
-    let ModelConfig { width, mlp, activation, .. } = *model;
-    [
-        (Linear::Qkv, 3 * width * width),
-        (Linear::Proj, width * width),
-        (Linear::Up, activation.inputs() * mlp * width),
-        (Linear::Down, width * mlp),
-    ]
 }
 
 fn group(labels: &Labels, tensors: &[(u64, Precision)]) -> [PlannedRow; 5] {

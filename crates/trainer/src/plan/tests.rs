@@ -16,8 +16,15 @@ fn plan(preset: &str, sets: &[&str]) -> Plan {
 
 #[test]
 fn bytes_a_parameter_are_those_of_the_recipe() {
-    let expected =
-        [("fp32", 16), ("bf16", 18), ("te", 18), ("fp8lm-1", 11), ("fp8lm-2", 6), ("fp8lm-3", 7)];
+    let expected = [
+        ("fp32", 16),
+        ("bf16", 18),
+        ("te", 18),
+        ("fp8lm-1", 11),
+        ("fp8lm-2", 6),
+        ("fp8lm-3", 7),
+        ("deepseek-v3", 13),
+    ];
     for (recipe, bytes) in expected {
         let plan = plan("tiny", &[&format!("recipe.name={recipe}")]);
         assert_eq!(plan.recipe().linears.bytes_per_parameter(), bytes, "{recipe}");
@@ -52,8 +59,9 @@ fn the_rows_hold_every_parameter() {
 
 #[test]
 fn allocations_are_as_planned_to_the_byte() {
-    let cases: [&[&str]; 4] = [
+    let cases: [&[&str]; 5] = [
         &["recipe.name=fp32"],
+        &["recipe.name=deepseek-v3"],
         &["model.tied_head=true", "model.norm=layer", "model.activation=gelu"],
         &["recipe.name=fp8lm-2", "recipe.master=f32"],
         &["recipe.overrides=[{blocks=[0, 0], recipe='bf16'}]"],
