@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fp8lm_device::{Accounted, DType, Label, Queue, Tensor};
 use fp8lm_model::{Fp8Linear, Gpt, Linear, ModelConfig, Sequences};
-use fp8lm_ops as ops;
+use fp8lm_ops::{self as ops, Accumulate};
 use fp8lm_scaling::{
     Casts, Gemm, LINEAR, Parameter, ParameterSpec, Pass, Recipe, ScaleRule, Source, recipe,
 };
@@ -146,7 +146,7 @@ fn three_products_are_within_the_bounds_of_their_casts() {
     for from in [Source::Codes, Source::E5m6, Source::Values] {
         for (rule, slack) in [(ScaleRule::Exact, 1.0), (ScaleRule::Pow2, 2.0)] {
             let name = format!("columns from {from:?}, {rule:?}");
-            let mut linear = linear(&queue, &w, from, rule);
+            let mut linear = linear(&queue, &w, INPUTS, from, rule, Accumulate::F32);
             let (y, kept) =
                 linear.forward(&queue, &upload(&x, TOKENS, INPUTS), Pass::Train).unwrap();
             let gradient = linear.output_gradient(&queue, &upload(&dy, TOKENS, OUTPUTS)).unwrap();
@@ -167,7 +167,14 @@ fn three_products_are_within_the_bounds_of_their_casts() {
     }
 }
 
-fn linear(queue: &Queue, weight: &[f32], from: Source, rule: ScaleRule) -> Fp8Linear {
+fn linear(
+    queue: &Queue,
+    weight: &[f32],
+    inputs: usize,
+    from: Source,
+    rule: ScaleRule,
+    accumulate: Accumulate,
+) -> Fp8Linear {
     let mut precision = recipe("deepseek-v3").unwrap().linears;
     let Gemm::Fp8(casts) = &mut precision.gemm else { panic!("{precision:?}") };
     for cast in [&mut casts.input, &mut casts.output_gradient] {
@@ -176,11 +183,37 @@ fn linear(queue: &Queue, weight: &[f32], from: Source, rule: ScaleRule) -> Fp8Li
     for cast in [&mut casts.input, &mut casts.weight, &mut casts.output_gradient] {
         cast.rule = rule;
     }
+    casts.accumulate = accumulate;
     let casts = *casts;
-    let (name, shape) = ("weight".into(), [OUTPUTS, INPUTS].into());
+    let (name, shape) = ("weight".into(), [weight.len() / inputs, inputs].into());
     let spec = ParameterSpec { name, shape, precision, labels: &LINEAR, decays: true };
     let parameter = Parameter::new(queue, spec, weight).unwrap();
     Fp8Linear::new(queue, parameter, casts, DType::BF16).unwrap()
+}
+
+#[test]
+fn hopper_s_models_are_one_in_tiles_and_not_that_of_a_cpu() {
+    let queue = Queue::new(Arc::new(Emulator::default())).unwrap();
+    const SIDE: usize = 128;
+    let [x, w, dy] = [1, 2, 3].map(|seed| matrix(seed, SIDE, SIDE));
+    let products = |accumulate| {
+        let mut linear = linear(&queue, &w, SIDE, Source::Codes, ScaleRule::Exact, accumulate);
+        let [x, dy] = [&x, &dy].map(|values| queue.upload(values, [SIDE, SIDE], TEST).unwrap());
+        let (y, kept) = linear.forward(&queue, &x, Pass::Train).unwrap();
+        let gradient = linear.output_gradient(&queue, &dy).unwrap();
+        let dx = linear.input_gradient(&queue, &gradient).unwrap();
+        linear.parameter_mut().gradient_mut().begin(&queue).unwrap();
+        linear.weight_gradient(&queue, &gradient, &kept).unwrap();
+        let dw = linear.parameter().gradient().values();
+        [&y, &dx, dw].map(|product| queue.download_bytes(product).unwrap())
+    };
+    let [f32, wgmma, rest @ ..] = Accumulate::ALL.map(products);
+    for (model, got) in Accumulate::ALL[2..].iter().zip(&rest) {
+        assert!(*got == wgmma, "{model:?}: promotion every 128 leaves nothing to differ in");
+    }
+    for (product, (f32, wgmma)) in f32.iter().zip(&wgmma).enumerate() {
+        assert!(f32 != wgmma, "product {product}: 13 bits show");
+    }
 }
 
 /// Bytes of activations that a forward pass leaves for the backward pass.
