@@ -13,8 +13,6 @@ use super::{
     },
 };
 
-mod from_c;
-
 pub(super) const OPERATION: Operation = Operation {
     name: "gemm",
     doc: "d = c + a times b transposed, by a model of accumulation, which starts from c or 0",
@@ -140,17 +138,28 @@ fn check_scales(call: &Call) -> Result<()> {
 
 fn run(call: &Call) -> Result<Outputs> {
     let (a, b) = (upload(call, "a", "a_format")?, upload(call, "b", "b_format")?);
-    let acc = match call.keys.choice("model") {
-        _ if call.has("c") => from_c::product(call, &a, &b)?,
-        "deepgemm" => block_scaled(call, &a, &b)?,
-        "f32" => product(call, &a, &b, Accumulate::F32)?,
-        "wgmma" => product(call, &a, &b, Accumulate::Wgmma)?,
-        "cublaslt" => split(call, &a, &b, Accumulate::Cublaslt)?,
-        _ => split(call, &a, &b, Accumulate::CublasltFast)?,
-    };
-    let d = epilogue(call, acc)?;
+    let d = start(call)?;
+    match call.keys.choice("model") {
+        "deepgemm" => block_scaled(call, &d, &a, &b)?,
+        "f32" => product(call, &d, &a, &b, Accumulate::F32)?,
+        "wgmma" => product(call, &d, &a, &b, Accumulate::Wgmma)?,
+        "cublaslt" => split(call, &d, &a, &b, Accumulate::Cublaslt)?,
+        _ => split(call, &d, &a, &b, Accumulate::CublasltFast)?,
+    }
+    let d = epilogue(call, &d)?;
     let shape = [call.extent("m"), call.extent("n")];
     Ok(vec![("d", call.download(&d, &shape)?)])
+}
+
+/// What sums start from.
+fn start(call: &Call) -> Result<Tensor> {
+    if call.has("c") { call.upload("c", DType::F32) } else { zeros(call) }
+}
+
+fn zeros(call: &Call) -> Result<Tensor> {
+    let d = call.queue.alloc(DType::F32, [call.extent("m"), call.extent("n")], INPUTS)?;
+    ops::fill(&call.queue, &d, 0.0)?;
+    Ok(d)
 }
 
 fn upload(call: &Call, name: &str, format: &str) -> Result<Tensor> {
@@ -163,35 +172,37 @@ fn upload(call: &Call, name: &str, format: &str) -> Result<Tensor> {
     call.upload(name, dtype)
 }
 
-fn product(call: &Call, a: &Tensor, b: &Tensor, accumulate: Accumulate) -> Result<Tensor> {
-    Ok(ops::matmul(&call.queue, a, b, Layout::Nt, accumulate, DType::F32)?)
+/// d becomes the sums that start from it.
+fn product(call: &Call, d: &Tensor, a: &Tensor, b: &Tensor, accumulate: Accumulate) -> Result<()> {
+    Ok(ops::matmul_onto(&call.queue, d, a, b, Layout::Nt, accumulate)?)
 }
 
 /// Factors of 1x128 for a and of 128x128 for b.
-fn block_scaled(call: &Call, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+fn block_scaled(call: &Call, d: &Tensor, a: &Tensor, b: &Tensor) -> Result<()> {
     let factors = |name| call.upload(name, DType::F32);
     let a = Operand { values: a, scale_inv: &factors("a_scale_inv")? };
     let b = Operand { values: b, scale_inv: &factors("b_scale_inv")? };
-    Ok(ops::matmul_block_scaled(&call.queue, a, b, Accumulate::Deepgemm, DType::F32)?)
+    Ok(ops::matmul_block_scaled_onto(&call.queue, d, a, b, Accumulate::Deepgemm)?)
 }
 
-/// Runs of k, as even as 128s allow, summed in their order in F32.
-fn split(call: &Call, a: &Tensor, b: &Tensor, accumulate: Accumulate) -> Result<Tensor> {
+/// Runs of k, the first of which starts from d, added to it in their order in F32.
+fn split(call: &Call, d: &Tensor, a: &Tensor, b: &Tensor, accumulate: Accumulate) -> Result<()> {
     let (k, run) = (call.extent("k"), run_length(call));
     if run >= k {
-        return product(call, a, b, accumulate);
+        return product(call, d, a, b, accumulate);
     }
-    let mut sum = None;
     for first in (0..k).step_by(run) {
         let range = first..k.min(first + run);
         let (a, b) = (columns(call, a, &range)?, columns(call, b, &range)?);
-        let partial = product(call, &a, &b, accumulate)?;
-        sum = Some(match sum {
-            Some(sum) => ops::add(&call.queue, &sum, &partial)?,
-            None => partial,
-        });
+        if first == 0 {
+            product(call, d, &a, &b, accumulate)?;
+        } else {
+            let partial = zeros(call)?;
+            product(call, &partial, &a, &b, accumulate)?;
+            ops::accumulate(&call.queue, &partial, d)?;
+        }
     }
-    sum.map_or_else(|| product(call, a, b, accumulate), Ok)
+    Ok(())
 }
 
 /// How much of k is summed by itself: whole tiles, one at least.
@@ -211,12 +222,12 @@ fn columns(call: &Call, x: &Tensor, range: &std::ops::Range<usize>) -> Result<Te
 }
 
 /// y = RN(acc * RN(scale_a * scale_b)), and y in the type of `out`, for FP8 as RN(y * scale_d).
-fn epilogue(call: &Call, acc: Tensor) -> Result<Tensor> {
+fn epilogue(call: &Call, acc: &Tensor) -> Result<Tensor> {
     let queue = &call.queue;
     let scale = |key| call.keys.number(key) as f32;
     let alpha = queue.upload(&[scale("scale_a") * scale("scale_b")], 1, INPUTS)?;
     let y = queue.alloc(DType::F32, acc.shape(), INPUTS)?;
-    ops::dequantize(queue, &acc, &alpha, &y)?;
+    ops::dequantize(queue, acc, &alpha, &y)?;
     match call.keys.choice("out") {
         "f32" => Ok(y),
         "bf16" => Ok(ops::cast(queue, &y, DType::BF16)?),

@@ -143,10 +143,13 @@ fn models_are_the_tensor_core_in_integers() {
             sets.extend([format!("a_format={format}"), format!("b_format={format}")]);
         }
         let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
-        let d = emulate("gemm", &[("a", &a), ("b", &b)], &sets)["d"].f32();
-        for (index, d) in d.into_iter().enumerate() {
+        // Every pattern of bits, NaN and infinities too.
+        let c: Vec<f32> = noise(3).take(5 * 131).map(f32::from_bits).collect();
+        let tensors = [("a", &a), ("b", &b), ("c", &f32(&[5, 131], &c))];
+        let d = emulate("gemm", &tensors, &sets)["d"].f32();
+        for (index, (d, c)) in d.into_iter().zip(c).enumerate() {
             let (i, j) = (index / 131, index % 131);
-            let expected = mma.chain(&a_values[i * k..][..k], &b_values[j * k..][..k], 0.0);
+            let expected = mma.chain(&a_values[i * k..][..k], &b_values[j * k..][..k], c);
             let bits = (d.to_bits(), expected.to_bits());
             assert_eq!(bits.0, bits.1, "{format} [{i}, {j}]: {d}, not {expected}; {bits:x?}");
         }
