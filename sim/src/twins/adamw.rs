@@ -89,7 +89,8 @@ fn amaxes(step: &Step<'_>, workers: &Workers, n: usize, states: &[State<'_>; 3])
                     }
                 },
             );
-            grain.values[0] = std::array::from_fn(|i| largest[i].value().max(wide[i]));
+            // One grain, or of no elements none.
+            grain.values.fill(std::array::from_fn(|i| largest[i].value().max(wide[i])));
         },
     );
     grains
