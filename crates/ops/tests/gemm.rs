@@ -33,8 +33,9 @@ fn no_size_changes_the_chain() {
         for n in extents {
             for k in extents {
                 for layout in Layout::ALL {
-                    let types = [DType::BF16, DType::E4M3];
-                    Case { size: [m, n, k], layout, types }.check(&queues, normal);
+                    for types in [[DType::BF16, DType::E4M3], [DType::E5M2, DType::E4M3]] {
+                        Case { size: [m, n, k], layout, types }.check(&queues, normal);
+                    }
                 }
             }
         }

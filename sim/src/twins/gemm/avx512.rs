@@ -129,6 +129,8 @@ impl Chain for Pairs {
     const ROWS: usize = ROWS;
     const COLS: usize = COLS;
     const STEPS: usize = 2;
+    /// A panel of b takes 24 KiB.
+    const PART: usize = 384;
 
     #[inline(always)]
     fn pack_a(
