@@ -8,9 +8,9 @@ use self::{
     blocking::Gemm,
     chain::{Chain, Fma},
     fp8::Fp8,
+    halves::Halves,
     operand::{Operand, Stored},
     promoted::{Promoted, Scales},
-    tensor_core::TensorCore,
 };
 use super::Twin;
 use crate::{args::Args, floats::FloatsMut, mma::PROMOTION, workers::Workers};
@@ -20,11 +20,11 @@ mod avx512;
 mod blocking;
 mod chain;
 mod fp8;
+mod halves;
 mod operand;
 #[cfg(target_arch = "x86_64")]
 mod pairs;
 mod promoted;
-mod tensor_core;
 
 pub(super) const TWINS: &[(&str, Twin)] = &[
     ("gemm_f32", |args, workers| gemm(args, workers, Model::F32)),
@@ -155,7 +155,8 @@ impl Launch<'_> {
             let chain = Fp8::new(self.workers.isa());
             self.run(chain, sum);
         } else {
-            self.run(TensorCore::<f64>::new(), sum);
+            let chain = Halves::new(self.workers.isa());
+            self.run(chain, sum);
         }
     }
 

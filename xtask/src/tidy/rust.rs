@@ -116,6 +116,7 @@ const UNSAFE: &[&str] = &[
     "sim/src/twins/adamw/avx512/largest.rs",
     "sim/src/twins/gemm/avx512.rs",
     "sim/src/twins/gemm/fp8/avx512.rs",
+    "sim/src/twins/gemm/halves/avx512.rs",
 ];
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! A step in plain Rust, for every value that FP8 and f32 have: each product is truncated as a
 //! number, in units of its own output. Infinities and NaN go through as they would through any sum.
 
+use std::hint::black_box;
+
 use super::{
     COLS, Cols, ROWS, Rows, Tile,
     codes::{ANY_PRODUCT, Codes},
@@ -30,80 +32,76 @@ pub(super) fn cols(block: &Block<COLS>, codes: &Codes, panel: &mut Cols) {
 
 #[inline(always)]
 pub(super) fn step(a: &Rows, b: &Cols, tile: &mut Tile) {
-    let largest = largest_exponents(a, b);
-    for first in (0..COLS).step_by(WIDTH) {
-        let mut group = Group::new(first, &largest, tile);
-        group.add(a, b);
-        group.write(tile);
+    for (row, accumulators) in tile.0.iter_mut().enumerate() {
+        let largest = largest_exponents(row, a, b);
+        for (part, accumulators) in accumulators.as_chunks_mut().0.iter_mut().enumerate() {
+            let largest = std::array::from_fn(
+                #[inline(always)]
+                |j| largest[place(part * WIDTH + j)],
+            );
+            let mut group = Group::new(&largest, accumulators);
+            group.add(row, part, a, b);
+            *accumulators = group.results(accumulators);
+        }
     }
 }
 
-/// Some columns of a tile: as many sums at once as hide an addition's latency.
+/// Some columns of a row: as many sums at once as hide an addition's latency.
 struct Group {
-    first: usize,
     /// The exponent fields of E.
-    fields: [[u8; WIDTH]; ROWS],
+    fields: [u8; WIDTH],
     /// 1 over the units.
-    scales: [[f32; WIDTH]; ROWS],
-    sums: [[f32; WIDTH]; ROWS],
+    scales: [f32; WIDTH],
+    sums: [f32; WIDTH],
 }
 
-const WIDTH: usize = 8;
+const WIDTH: usize = 32;
 
 impl Group {
     /// The accumulators, truncated.
     #[inline(always)]
-    fn new(first: usize, largest: &[[u8; COLS]; ROWS], tile: &Tile) -> Self {
-        let nothing = [[0.0; WIDTH]; ROWS];
-        let mut group = Self { first, fields: [[0; WIDTH]; ROWS], scales: nothing, sums: nothing };
-        for (i, largest) in largest.iter().enumerate() {
-            for j in 0..WIDTH {
-                let accumulator = tile.0[i][first + j];
-                let field = field(largest[place(first + j)], accumulator);
-                group.fields[i][j] = field;
-                group.scales[i][j] = power_of_two(2 * 127 + 13 - exponent(field));
-                group.sums[i][j] = (accumulator * group.scales[i][j]).trunc();
-            }
+    fn new(largest: &[u8; WIDTH], accumulators: &[f32; WIDTH]) -> Self {
+        let mut group = Self { fields: [0; WIDTH], scales: [0.0; WIDTH], sums: [0.0; WIDTH] };
+        for j in 0..WIDTH {
+            group.fields[j] = field(largest[j], accumulators[j]);
+            group.scales[j] = power_of_two(2 * 127 + 13 - exponent(group.fields[j]));
+            group.sums[j] = (accumulators[j] * group.scales[j]).trunc();
         }
         group
     }
 
     #[inline(always)]
-    fn add(&mut self, a: &Rows, b: &Cols) {
+    fn add(&mut self, row: usize, part: usize, a: &Rows, b: &Cols) {
         let (mut sums, scales) = (self.sums, self.scales);
         for (a, b) in a.values.iter().zip(&b.values) {
-            let b = b.as_chunks::<WIDTH>().0[self.first / WIDTH];
-            for i in 0..ROWS {
-                for j in 0..WIDTH {
-                    sums[i][j] += (a[i] * b[j] * scales[i][j]).trunc();
-                }
+            let b = &b.as_chunks::<WIDTH>().0[part];
+            for j in 0..WIDTH {
+                sums[j] += (a[row] * b[j] * scales[j]).trunc();
             }
         }
         self.sums = sums;
     }
 
-    /// The results, into the accumulators.
     #[inline(always)]
-    fn write(&self, tile: &mut Tile) {
-        for i in 0..ROWS {
-            for j in 0..WIDTH {
-                let accumulator = &mut tile.0[i][self.first + j];
-                *accumulator = result(self.sums[i][j], self.fields[i][j], *accumulator);
-            }
-        }
+    fn results(&self, accumulators: &[f32; WIDTH]) -> [f32; WIDTH] {
+        std::array::from_fn(
+            #[inline(always)]
+            |j| result(self.sums[j], self.fields[j], accumulators[j]),
+        )
     }
 }
 
-/// For each output the largest sum of two exponents, as bytes.
+/// For each output of a row the largest sum of two exponents, as bytes.
 #[inline(always)]
-fn largest_exponents(a: &Rows, b: &Cols) -> [[u8; COLS]; ROWS] {
-    let mut largest = [[0; COLS]; ROWS];
+fn largest_exponents(row: usize, a: &Rows, b: &Cols) -> [u8; COLS] {
+    let mut largest = [0; COLS];
     for (a, b) in a.exponents.iter().zip(&b.exponents) {
-        for (largest, a) in largest.iter_mut().zip(a) {
-            for (largest, b) in largest.iter_mut().zip(b) {
-                *largest = (*largest).max(a.wrapping_add(*b));
-            }
-        }
+        // Else the compiler would make vectors along k, of numbers that lie apart.
+        let a = black_box(a[row]);
+        largest = std::array::from_fn(
+            #[inline(always)]
+            |j| largest[j].max(a.wrapping_add(b[j])),
+        );
     }
     largest
 }
