@@ -20,7 +20,21 @@ pub(crate) enum FloatsMut<'a> {
     BF16(&'a mut [bf16]),
 }
 
-impl Floats<'_> {
+impl<'a> Floats<'a> {
+    /// The `len` elements from `first` on: f32 where they lie, others in the buffer.
+    #[inline(always)]
+    pub(crate) fn read<'b>(self, first: usize, len: usize, buffer: &'b mut Vec<f32>) -> &'b [f32]
+    where
+        'a: 'b,
+    {
+        if let Floats::F32(values) = self {
+            return &values[first..first + len];
+        }
+        buffer.resize(len, 0.0);
+        self.load(first, buffer);
+        buffer
+    }
+
     /// Reads the `out.len()` elements from `first` on.
     #[inline(always)]
     pub(crate) fn load(self, first: usize, out: &mut [f32]) {

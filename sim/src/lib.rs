@@ -33,6 +33,7 @@ mod reduce;
 mod scale;
 mod scratch;
 mod states;
+mod tally;
 mod transpose;
 mod twins;
 mod workers;

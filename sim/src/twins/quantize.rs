@@ -2,7 +2,7 @@
 
 use fp8lm_device::{DType, Element, Result};
 use fp8lm_formats::{
-    Fp8,
+    Fp8, Isa, Overflow,
     layout::{self, Layout},
 };
 
@@ -12,7 +12,8 @@ use crate::{
     elementwise,
     floats::{Floats, canonical},
     scale::{self, Rule},
-    states::{BLOCK, GRAIN, blocks},
+    states::{GRAIN, blocks},
+    tally::{CHUNK, Tally, overflows, underflows},
     transpose::transpose,
     workers::{PerGrain, Workers},
 };
@@ -37,10 +38,9 @@ fn amax(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
         PerGrain { values: grains.as_mut_slice(), grain: GRAIN },
         #[inline(always)]
         |range, grain| {
-            let mut values = [0.0; BLOCK];
+            let mut buffer = Vec::new();
             for block in blocks(range) {
-                let values = &mut values[..block.len()];
-                x.load(block.start, values);
+                let values = x.read(block.start, block.len(), &mut buffer);
                 grain.values[0] = scale::amax(grain.values[0], values);
             }
         },
@@ -117,7 +117,7 @@ where
 }
 
 fn encode<L: Layout>(workers: &Workers, x: Floats<'_>, scale: f32, code: &mut [Fp8<L>]) -> Tally {
-    let n = code.len();
+    let (n, isa) = (code.len(), workers.isa());
     let mut tallies = vec![Tally::default(); n.div_ceil(GRAIN)];
     workers.rows(
         n,
@@ -125,11 +125,10 @@ fn encode<L: Layout>(workers: &Workers, x: Floats<'_>, scale: f32, code: &mut [F
         (code, PerGrain { values: tallies.as_mut_slice(), grain: GRAIN }),
         #[inline(always)]
         |range, (code, tally)| {
-            let mut values = [0.0; BLOCK];
-            for (block, code) in blocks(range).zip(code.chunks_mut(BLOCK)) {
-                let values = &mut values[..block.len()];
-                x.load(block.start, values);
-                tally.values[0] = tally.values[0].and(encode_block(values, scale, code));
+            let mut buffer = Vec::new();
+            for (first, code) in range.step_by(CHUNK).zip(code.chunks_mut(CHUNK)) {
+                let values = x.read(first, code.len(), &mut buffer);
+                tally.values[0] = tally.values[0].and(encode_chunk(isa, values, scale, code));
             }
         },
     );
@@ -137,42 +136,14 @@ fn encode<L: Layout>(workers: &Workers, x: Floats<'_>, scale: f32, code: &mut [F
 }
 
 #[inline(always)]
-fn encode_block<L: Layout>(values: &[f32], scale: f32, code: &mut [Fp8<L>]) -> Tally {
-    let (mut over, mut under) = (0u32, 0u32);
-    for (code, value) in code.iter_mut().zip(values) {
-        let scaled = value * scale;
-        *code = Fp8::from_f32_saturating(scaled);
-        over += u32::from(scaled.abs() > Fp8::<L>::MAX_F32);
-        under += u32::from(*value != 0.0 && code.to_bits() & 0x7F == 0);
-    }
-    Tally { amax: scale::amax(0.0, values), over: over.into(), under: under.into() }
-}
-
-/// What quantisation tells of a tensor.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Tally {
-    pub(super) amax: f32,
-    /// Elements above the format's maximum before the cast.
-    pub(super) over: u64,
-    /// Elements other than 0 before the cast and 0 after it.
-    pub(super) under: u64,
-}
-
-impl Tally {
-    #[inline(always)]
-    pub(super) fn and(self, other: Self) -> Self {
-        Self {
-            amax: self.amax.max(other.amax),
-            over: self.over + other.over,
-            under: self.under + other.under,
-        }
-    }
-
-    pub(super) fn record(self, amax: &mut [f32], counts: &mut [u64]) {
-        amax[0] = scale::amax(self.amax, amax);
-        counts[0] += self.over;
-        counts[1] += self.under;
-    }
+fn encode_chunk<L: Layout>(isa: Isa, values: &[f32], scale: f32, code: &mut [Fp8<L>]) -> Tally {
+    let amax = scale::amax(0.0, values);
+    Fp8::encode_slice_on(isa, values, scale, code, Overflow::Saturate);
+    let fp_max = Fp8::<L>::MAX_F32;
+    // Rounding is monotone: where the largest magnitude fits, all do.
+    let fits = (amax * scale).abs() <= fp_max;
+    let over = if fits { 0 } else { overflows(values, |x| x * scale, fp_max) };
+    Tally { amax, over, under: underflows(values, code) }
 }
 
 fn dequantize(args: &mut Args<'_>, workers: &Workers) -> Result<()> {

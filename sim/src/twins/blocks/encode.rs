@@ -2,16 +2,16 @@
 
 use std::ops::Range;
 
-use fp8lm_formats::{Fp8, layout::Layout};
+use fp8lm_formats::{Fp8, Isa, Overflow, Runs, layout::Layout};
 
 use super::{
-    super::quantize::Tally,
     Blocks, SIDE,
-    factor::{INFINITY, Rule, finite},
+    factor::{Rule, finite},
 };
 use crate::{
     floats::Floats,
     scale,
+    tally::{CHUNK, Tally, overflows, underflows},
     workers::{PerGrain, RowsOf, Workers},
 };
 
@@ -37,6 +37,7 @@ pub(super) fn encode<L: Layout>(
     }
     let Encoder { cols, blocks: Blocks { height, width }, .. } = *encoder;
     let rows = code.len() / cols;
+    let isa = workers.isa();
     let mut tallies = vec![Tally::default(); rows.div_ceil(SIDE)];
     let mut factors: Vec<_> = factors.chunks_mut(SIDE / height * cols.div_ceil(width)).collect();
     let outputs = (
@@ -50,97 +51,157 @@ pub(super) fn encode<L: Layout>(
         outputs,
         #[inline(always)]
         |range, (code, factors, tally)| {
-            tally.values[0] = encoder.encode_rows(range, code.values, factors.values[0]);
+            let (code, factors) = (code.values, &mut *factors.values[0]);
+            tally.values[0] = if height == 1 {
+                encoder.encode_tiles(isa, range, code, factors)
+            } else {
+                encoder.encode_blocks(isa, range, code, factors)
+            };
         },
     );
     tallies.into_iter().fold(Tally::default(), Tally::and)
 }
 
 impl Encoder<'_> {
+    /// Casts rows in blocks of one row.
     #[inline(always)]
-    fn encode_rows<L: Layout>(
+    fn encode_tiles<L: Layout>(
         &self,
+        isa: Isa,
         rows: Range<usize>,
         code: &mut [Fp8<L>],
         factors: &mut [f32],
     ) -> Tally {
-        let (cols, Blocks { height, width }) = (self.cols, self.blocks);
-        let mut tally = Tally::default();
-        let across = factors.chunks_mut(cols.div_ceil(width));
-        for ((row, code), factors) in
-            rows.clone().step_by(height).zip(code.chunks_mut(height * cols)).zip(across)
-        {
-            let rows = row..rows.end.min(row + height);
-            for (col, factor) in (0..cols).step_by(width).zip(factors) {
-                let place = Place { rows: rows.clone(), cols: col..cols.min(col + width) };
-                *factor = self.rule.factor::<L>(self.largest(&place));
-                tally = tally.and(self.encode_block(&place, *factor, code));
+        let width = self.blocks.width;
+        // Without short blocks all rows are as one.
+        let cols = if self.cols.is_multiple_of(width) { code.len() } else { self.cols };
+        let starts = (rows.start * self.cols..).step_by(cols);
+        let (mut tally, mut buffer) = (Tally::default(), Vec::new());
+        let rows = code.chunks_mut(cols).zip(factors.chunks_mut(cols.div_ceil(width)));
+        for (start, (code, factors)) in starts.zip(rows) {
+            let chunks = code.chunks_mut(CHUNK).zip(factors.chunks_mut(CHUNK / width));
+            for (first, (code, factors)) in (start..).step_by(CHUNK).zip(chunks) {
+                let values = self.x.read(first, code.len(), &mut buffer);
+                let amax = self.tile_factors::<L>(values, factors);
+                tally = tally.and(self.encode_chunk(isa, values, (factors, amax), code));
             }
         }
         tally
     }
 
-    /// The largest finite magnitude of a block.
+    /// Finds the factors of the tiles that `values` are, and the largest magnitude.
     #[inline(always)]
-    fn largest(&self, place: &Place) -> f32 {
-        let mut values = [0.0; SIDE];
-        let values = &mut values[..place.cols.len()];
-        let mut largest = 0;
-        for row in place.rows.clone() {
-            self.x.load(row * self.cols + place.cols.start, values);
-            largest = values.iter().map(|value| finite(*value)).fold(largest, u32::max);
+    fn tile_factors<L: Layout>(&self, values: &[f32], factors: &mut [f32]) -> f32 {
+        let width = self.blocks.width;
+        for (factor, tile) in factors.iter_mut().zip(values.chunks(width)) {
+            *factor = scale::amax(0.0, tile);
         }
-        f32::from_bits(largest)
+        let amax = scale::amax(0.0, factors);
+        if amax.is_infinite() {
+            for (factor, tile) in factors.iter_mut().zip(values.chunks(width)) {
+                *factor = largest_finite(0.0, tile);
+            }
+        }
+        factors.iter_mut().for_each(|factor| *factor = self.rule.factor::<L>(*factor));
+        amax
     }
 
-    /// Casts a block into `code`, whose first row is the block's.
+    /// Casts the rows of one row of blocks.
     #[inline(always)]
-    fn encode_block<L: Layout>(&self, place: &Place, factor: f32, code: &mut [Fp8<L>]) -> Tally {
-        let mut values = [0.0; SIDE];
-        let values = &mut values[..place.cols.len()];
-        let mut tally = Tally::default();
-        for (row, code) in place.rows.clone().zip(code.chunks_mut(self.cols)) {
-            let code = &mut code[place.cols.clone()];
-            self.x.load(row * self.cols + place.cols.start, values);
-            tally = tally.and(if self.divide {
-                encode_run(values, |value| value / factor, code)
-            } else {
-                let reciprocal = 1.0 / factor;
-                encode_run(values, |value| value * reciprocal, code)
-            });
+    fn encode_blocks<L: Layout>(
+        &self,
+        isa: Isa,
+        rows: Range<usize>,
+        code: &mut [Fp8<L>],
+        factors: &mut [f32],
+    ) -> Tally {
+        let width = self.blocks.width;
+        self.accumulate(rows.clone(), factors, scale::amax);
+        let amax = scale::amax(0.0, factors);
+        if amax.is_infinite() {
+            self.accumulate(rows.clone(), factors, largest_finite);
+        }
+        factors.iter_mut().for_each(|factor| *factor = self.rule.factor::<L>(*factor));
+        let (mut tally, mut buffer) = (Tally::default(), Vec::new());
+        for (row, code) in rows.zip(code.chunks_mut(self.cols)) {
+            let chunks = code.chunks_mut(CHUNK).zip(factors.chunks(CHUNK / width));
+            for (first, (code, factors)) in (row * self.cols..).step_by(CHUNK).zip(chunks) {
+                let values = self.x.read(first, code.len(), &mut buffer);
+                tally = tally.and(self.encode_chunk(isa, values, (factors, amax), code));
+            }
         }
         tally
     }
-}
 
-/// Where a block lies.
-struct Place {
-    rows: Range<usize>,
-    cols: Range<usize>,
-}
-
-#[inline(always)]
-fn encode_run<L: Layout>(
-    values: &[f32],
-    scaled: impl Fn(f32) -> f32,
-    code: &mut [Fp8<L>],
-) -> Tally {
-    let (mut over, mut under) = (0u32, 0u32);
-    for (code, value) in code.iter_mut().zip(values) {
-        let scaled = scaled(*value);
-        let magnitude = scaled.to_bits() & !scale::SIGN;
-        *code = Fp8::from_f32_saturating(scaled);
-        over += u32::from(magnitude > in_range::<L>() && magnitude <= INFINITY);
-        under += u32::from(*value != 0.0 && code.to_bits() & 0x7F == 0);
+    /// Folds every block of `rows` into one number, from 0.
+    #[inline(always)]
+    fn accumulate(
+        &self,
+        rows: Range<usize>,
+        blocks: &mut [f32],
+        largest: impl Fn(f32, &[f32]) -> f32,
+    ) {
+        let width = self.blocks.width;
+        blocks.fill(0.0);
+        let mut buffer = Vec::new();
+        for row in rows {
+            for (col, block) in (0..self.cols).step_by(width).zip(&mut *blocks) {
+                let len = width.min(self.cols - col);
+                *block = largest(*block, self.x.read(row * self.cols + col, len, &mut buffer));
+            }
+        }
     }
-    Tally { amax: scale::amax(0.0, values), over: over.into(), under: under.into() }
+
+    /// Casts runs of a row, each with its factor.
+    #[inline(always)]
+    fn encode_chunk<L: Layout>(
+        &self,
+        isa: Isa,
+        values: &[f32],
+        (factors, amax): (&[f32], f32),
+        code: &mut [Fp8<L>],
+    ) -> Tally {
+        let len = self.blocks.width;
+        if self.divide {
+            let runs = Runs { divisors: factors, len, amax };
+            Fp8::encode_runs_on(isa, values, runs, code, Overflow::Saturate);
+        } else {
+            for ((x, code), factor) in values.chunks(len).zip(code.chunks_mut(len)).zip(factors) {
+                Fp8::encode_slice(x, 1.0 / factor, code, Overflow::Saturate);
+            }
+        }
+        // Every other rule's factors bring what is finite into range.
+        let fits = amax.is_finite() && self.rule != Rule::Ocp;
+        let over = if fits { 0 } else { self.overflows::<L>(values, factors) };
+        Tally { amax, over, under: underflows(values, code) }
+    }
+
+    #[inline(always)]
+    fn overflows<L: Layout>(&self, values: &[f32], factors: &[f32]) -> u64 {
+        let runs = values.chunks(self.blocks.width).zip(factors);
+        runs.fold(0, |n, (values, factor)| {
+            let reciprocal = 1.0 / factor;
+            let largest = in_range::<L>();
+            n + if self.divide {
+                overflows(values, |x| x / factor, largest)
+            } else {
+                overflows(values, |x| x * reciprocal, largest)
+            }
+        })
+    }
 }
 
-/// The bits of the largest magnitude that rounds to a finite value of the format. The tie above the
-/// maximum goes to it where its fraction is even.
+/// The larger of `largest` and the largest finite magnitude of `values`.
 #[inline(always)]
-fn in_range<L: Layout>() -> u32 {
+fn largest_finite(largest: f32, values: &[f32]) -> f32 {
+    f32::from_bits(values.iter().map(|x| finite(*x)).fold(largest.to_bits(), u32::max))
+}
+
+/// The largest magnitude that rounds to a finite value of the format. The tie above the maximum
+/// goes to it where its fraction is even.
+#[inline(always)]
+fn in_range<L: Layout>() -> f32 {
     let max = Fp8::<L>::MAX;
     let half_step = (1 << (23 - L::MANTISSA_BITS)) / 2;
-    max.to_f32().to_bits() + half_step - u32::from(max.to_bits() & 1)
+    f32::from_bits(max.to_f32().to_bits() + half_step - u32::from(max.to_bits() & 1))
 }
