@@ -17,6 +17,7 @@ mod quantize;
 mod reduce;
 mod rope;
 mod scale;
+mod stochastic;
 
 pub(crate) const ALL: &[&[Kernel]] = &[
     activation::KERNELS,
@@ -34,4 +35,5 @@ pub(crate) const ALL: &[&[Kernel]] = &[
     reduce::KERNELS,
     rope::KERNELS,
     scale::KERNELS,
+    stochastic::KERNELS,
 ];

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use fp8lm_formats::{E4M3, E5M2, Fp8, Isa, layout::Layout};
+use fp8lm_formats::{E4M3, E5M2, Fp8, Isa, Overflow, layout::Layout};
 use half::{bf16, f16};
 
 use crate::floats::{canonical, round_bf16, widen};
@@ -98,6 +98,19 @@ impl<'a> StatesMut<'a> {
         }
     }
 
+    /// Writes `values` from `first` on, each rounded up or down by a random word.
+    #[inline(always)]
+    pub(crate) fn store_stochastic(&mut self, first: usize, values: &[f32], words: &[u32]) {
+        let places = first..first + values.len();
+        match &mut self.slice {
+            SliceMut::F32(out) => store_stochastic(&mut out[places], values, words),
+            SliceMut::BF16(out) => store_stochastic(&mut out[places], values, words),
+            SliceMut::F16(out) => store_stochastic(&mut out[places], values, words),
+            SliceMut::E4M3(out) => store_stochastic(&mut out[places], values, words),
+            SliceMut::E5M2(out) => store_stochastic(&mut out[places], values, words),
+        }
+    }
+
     /// The same slice, to be read.
     #[inline(always)]
     pub(crate) fn as_states(&self) -> States<'_> {
@@ -138,6 +151,9 @@ pub(crate) trait Format: Copy {
     /// The nearest value, ties to even.
     fn narrow(value: f32) -> Self;
 
+    /// One of the two neighbouring values, the nearer the likelier for a uniform `random`.
+    fn narrow_stochastic(value: f32, random: u32) -> Self;
+
     /// Widens each of the values; `out` has as many.
     #[inline(always)]
     fn load(_: Isa, values: &[Self], out: &mut [f32]) {
@@ -161,6 +177,12 @@ impl Format for f32 {
     fn narrow(value: f32) -> Self {
         canonical(value)
     }
+
+    /// Nothing is rounded.
+    #[inline(always)]
+    fn narrow_stochastic(value: f32, _: u32) -> Self {
+        canonical(value)
+    }
 }
 
 impl Format for bf16 {
@@ -173,6 +195,12 @@ impl Format for bf16 {
     fn narrow(value: f32) -> Self {
         round_bf16(value)
     }
+
+    #[inline(always)]
+    fn narrow_stochastic(value: f32, random: u32) -> Self {
+        let rounded = (value.to_bits().wrapping_add(random >> 16) >> 16) as u16;
+        bf16::from_bits(if value.is_nan() { 0x7FFF } else { rounded })
+    }
 }
 
 impl<L: Layout> Format for Fp8<L> {
@@ -184,6 +212,11 @@ impl<L: Layout> Format for Fp8<L> {
     #[inline(always)]
     fn narrow(value: f32) -> Self {
         Self::from_f32_saturating(value)
+    }
+
+    #[inline(always)]
+    fn narrow_stochastic(value: f32, random: u32) -> Self {
+        Self::from_f32_stochastic(value, random, Overflow::Saturate)
     }
 }
 
@@ -198,5 +231,12 @@ fn load<T: Format>(values: &[T], out: &mut [f32]) {
 fn store<T: Format>(out: &mut [T], values: &[f32]) {
     for (out, value) in out.iter_mut().zip(values) {
         *out = T::narrow(*value);
+    }
+}
+
+#[inline(always)]
+fn store_stochastic<T: Format>(out: &mut [T], values: &[f32], words: &[u32]) {
+    for (out, (value, word)) in out.iter_mut().zip(values.iter().zip(words)) {
+        *out = T::narrow_stochastic(*value, *word);
     }
 }

@@ -21,6 +21,7 @@ mod quantize;
 mod reduce;
 mod rope;
 mod scale;
+mod stochastic;
 
 /// A kernel on the CPU. The arguments were checked against the table of kernels; the twin checks
 /// their lengths as it takes them.
@@ -49,4 +50,5 @@ const FAMILIES: &[&[(&str, Twin)]] = &[
     reduce::TWINS,
     rope::TWINS,
     scale::TWINS,
+    stochastic::TWINS,
 ];

@@ -11,8 +11,8 @@ use fp8lm_device::{
     Tensor, View,
 };
 use fp8lm_ops::{
-    self as ops, Accumulate, AdamW, BlockCast, BlockRule, Blocks, Heads, Layout, Operand,
-    RopeTables, ScaleRule, State,
+    self as ops, Accumulate, AdamW, BlockCast, BlockRule, Blocks, Heads, Layout, Noise, Operand,
+    RopeTables, ScaleRule, State, StochasticStates, Use,
 };
 
 mockall::mock! {
@@ -111,28 +111,10 @@ const OPERATIONS: &[(&str, Operation)] = &[
         let (powers, corrections) = (tensor(q, DType::F64, 2), f32(q, 2));
         ops::adamw_advance(q, &u32(q, 1), &powers, &corrections, 0.9, 0.95)
     }),
-    ("adamw", |q| {
-        let one = || f32(q, 1);
-        let (grad, grad_scale_inv) = (e4m3(q, [8, 8]), one());
-        let (master, m, v) = (tensor(q, DType::F16, [8, 8]), e4m3(q, [8, 8]), f32(q, [8, 8]));
-        let (master_scale, m_scale, v_scale) = (one(), one(), one());
-        let state = |values, scale, rule| State { values, scale, rule };
-        let step = AdamW {
-            grad: &grad,
-            grad_scale_inv: &grad_scale_inv,
-            clip: &one(),
-            corrections: &f32(q, 2),
-            skip: &u32(q, 1),
-            master: state(&master, &master_scale, ScaleRule::Pow2),
-            m: state(&m, &m_scale, ScaleRule::Exact),
-            v: state(&v, &v_scale, ScaleRule::None),
-            lr: 1e-3,
-            beta1: 0.9,
-            beta2: 0.95,
-            eps: 1e-8,
-            decay: 1.0,
-        };
-        ops::adamw(q, &step)
+    ("adamw", |q| adamw_step(q, |step| ops::adamw(q, step))),
+    ("adamw_stochastic", |q| {
+        let states = StochasticStates { m: true, ..StochasticStates::default() };
+        adamw_step(q, |step| ops::adamw_stochastic(q, step, states, Noise::default()))
     }),
     // Attention and its positions.
     ("attention", |q| ops::attention(q, &f32(q, [6, 24]), &HEADS).map(drop)),
@@ -207,6 +189,11 @@ const OPERATIONS: &[(&str, Operation)] = &[
         let (x, code, counts) = (f32(q, [6, 8]), e4m3(q, [6, 8]), tensor(q, DType::U64, 2));
         ops::quantize_transpose(q, &x, &f32(q, 1), &code, &e4m3(q, [8, 6]), &f32(q, 1), &counts)
     }),
+    ("quantize_stochastic", |q| {
+        let (x, code, counts) = (f32(q, [6, 8]), e4m3(q, [6, 8]), tensor(q, DType::U64, 2));
+        let (amax, stream) = (f32(q, 1), Noise::default().stream(Use::Gradient));
+        ops::quantize_stochastic(q, &x, &f32(q, 1), &code, &amax, &counts, (stream, 0))
+    }),
     ("dequantize", |q| ops::dequantize(q, &e4m3(q, 8), &f32(q, 1), &f32(q, 8))),
     ("quantize_tile", |q| quantize_blocks(q, Blocks::Tile, BlockRule::Exact)),
     ("quantize_block", |q| quantize_blocks(q, Blocks::Block, BlockRule::Ue8m0)),
@@ -241,6 +228,31 @@ const OPERATIONS: &[(&str, Operation)] = &[
         ops::clip(q, &sums, &amaxes, &norm, &factor, &u32(q, 1), 1.0)
     }),
 ];
+
+fn adamw_step(queue: &Queue, launch: impl Fn(&AdamW<'_>) -> Result<()>) -> Result<()> {
+    let one = || f32(queue, 1);
+    let (grad, grad_scale_inv) = (e4m3(queue, [8, 8]), one());
+    let (master, m, v) =
+        (tensor(queue, DType::F16, [8, 8]), e4m3(queue, [8, 8]), f32(queue, [8, 8]));
+    let (master_scale, m_scale, v_scale) = (one(), one(), one());
+    let state = |values, scale, rule| State { values, scale, rule };
+    let step = AdamW {
+        grad: &grad,
+        grad_scale_inv: &grad_scale_inv,
+        clip: &one(),
+        corrections: &f32(queue, 2),
+        skip: &u32(queue, 1),
+        master: state(&master, &master_scale, ScaleRule::Pow2),
+        m: state(&m, &m_scale, ScaleRule::Exact),
+        v: state(&v, &v_scale, ScaleRule::None),
+        lr: 1e-3,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        decay: 1.0,
+    };
+    launch(&step)
+}
 
 fn scaled(queue: &Queue, accumulate: Accumulate) -> Result<()> {
     let (a, b, one) = (e4m3(queue, [6, 16]), e4m3(queue, [4, 16]), f32(queue, 1));

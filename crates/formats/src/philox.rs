@@ -3,25 +3,37 @@
 //! Each random word is a pure function of seed, tensor, draw and element index (Salmon et al., "Parallel random
 //! numbers: as easy as 1, 2, 3", 2011), so results depend neither on threads nor on how a tensor is divided.
 
+use core::array::from_fn;
+
 /// Ten rounds of Philox on a counter of four words under a key of two.
 #[inline]
 #[must_use]
 pub const fn philox4x32_10(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
-    let mut round = 0;
-    while round < 10 {
-        let first = counter[0] as u64 * 0xD251_1F53;
-        let second = counter[2] as u64 * 0xCD9E_8D57;
-        counter = [
-            (second >> 32) as u32 ^ counter[1] ^ key[0],
-            second as u32,
-            (first >> 32) as u32 ^ counter[3] ^ key[1],
-            first as u32,
-        ];
-        // Weyl sequences by the golden ratio and by sqrt(3) - 1.
-        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
-        round += 1;
+    let mut done = 0;
+    while done < 10 {
+        counter = round(counter, key);
+        key = next_key(key);
+        done += 1;
     }
     counter
+}
+
+#[inline(always)]
+const fn round(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    let first = counter[0] as u64 * 0xD251_1F53;
+    let second = counter[2] as u64 * 0xCD9E_8D57;
+    [
+        (second >> 32) as u32 ^ counter[1] ^ key[0],
+        second as u32,
+        (first >> 32) as u32 ^ counter[3] ^ key[1],
+        first as u32,
+    ]
+}
+
+/// Weyl sequences by the golden ratio and by sqrt(3) - 1.
+#[inline(always)]
+const fn next_key(key: [u32; 2]) -> [u32; 2] {
+    [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)]
 }
 
 /// What is being rounded; keeps the draws of one step apart.
@@ -74,6 +86,41 @@ impl StochasticStream {
         Words { stream: *self, index: start, block: self.block(start / 4) }
     }
 
+    /// Writes the words of the elements from `start` on. Compiled as SIMD code where it is inlined into
+    /// [`Isa::run`](crate::Isa::run).
+    #[inline(always)]
+    pub fn fill(&self, start: u64, out: &mut [u32]) {
+        let head = out.len().min((start.wrapping_neg() % 4) as usize);
+        let (first, rest) = out.split_at_mut(head);
+        first.iter_mut().zip(self.words(start)).for_each(|(out, word)| *out = word);
+        let mut number = start.wrapping_add(head as u64) / 4;
+        let (groups, last) = rest.as_chunks_mut();
+        for group in groups {
+            self.blocks(number, group);
+            number = number.wrapping_add(LANES as u64);
+        }
+        let start = number.wrapping_mul(4);
+        last.iter_mut().zip(self.words(start)).for_each(|(out, word)| *out = word);
+    }
+
+    /// As many blocks side by side as a SIMD register has lanes.
+    #[inline(always)]
+    fn blocks(&self, number: u64, out: &mut [u32; 4 * LANES]) {
+        let numbers: [u64; LANES] = from_fn(|lane| number.wrapping_add(lane as u64));
+        let (mut a, mut b) = (numbers.map(|n| n as u32), numbers.map(|n| (n >> 32) as u32));
+        let (mut c, mut d) = ([self.tensor; LANES], [self.draw; LANES]);
+        let mut key = [self.seed as u32, (self.seed >> 32) as u32];
+        for _ in 0..10 {
+            for ((a, b), (c, d)) in a.iter_mut().zip(&mut b).zip(c.iter_mut().zip(&mut d)) {
+                [*a, *b, *c, *d] = round([*a, *b, *c, *d], key);
+            }
+            key = next_key(key);
+        }
+        for (lane, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
+            *out = [a[lane], b[lane], c[lane], d[lane]];
+        }
+    }
+
     #[inline]
     const fn block(&self, number: u64) -> [u32; 4] {
         let counter = [number as u32, (number >> 32) as u32, self.tensor, self.draw];
@@ -102,3 +149,5 @@ impl Iterator for Words {
         Some(word)
     }
 }
+
+const LANES: usize = 16;

@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         targets: queue.upload(&tokens[1..], 16, Label("batch"))?,
         context: 16,
     };
-    gpt.begin_step(&queue)?;
+    gpt.begin_step(&queue, 0)?;
     let (loss, stash) = gpt.forward(&queue, &sequences, 1.0 / 16.0, Pass::Train)?;
     gpt.backward(&queue, stash)?;
 

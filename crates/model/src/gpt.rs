@@ -95,10 +95,10 @@ impl Gpt {
         self.head_forward(queue, &h)
     }
 
-    /// Starts a step: gradients are 0.
-    pub fn begin_step(&mut self, queue: &Queue) -> Result<()> {
+    /// Starts a step, counted from 0: gradients are 0.
+    pub fn begin_step(&mut self, queue: &Queue, step: u64) -> Result<()> {
         for parameter in self.parameters_mut() {
-            parameter.gradient_mut().begin(queue)?;
+            parameter.begin_step(queue, step)?;
         }
         Ok(())
     }
@@ -156,10 +156,10 @@ impl Gpt {
         state
     }
 
-    /// Takes up what was written into [`state`](Self::state)'s tensors.
-    pub fn restore(&mut self, queue: &Queue) -> Result<()> {
+    /// Takes up what was written into [`state`](Self::state)'s tensors, before step `step`.
+    pub fn restore(&mut self, queue: &Queue, step: u64) -> Result<()> {
         for parameter in self.parameters() {
-            parameter.refresh(queue)?;
+            parameter.refresh(queue, step)?;
         }
         for (_, _, quantizer) in self.quantizers() {
             quantizer.restore(queue)?;

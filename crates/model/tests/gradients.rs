@@ -63,7 +63,7 @@ impl Fixture {
     }
 
     fn gradients(&mut self) -> Vec<Vec<f32>> {
-        self.gpt.begin_step(&self.queue).unwrap();
+        self.gpt.begin_step(&self.queue, 0).unwrap();
         let forward = self.gpt.forward(&self.queue, &self.sequences, 1.0, Pass::Train).unwrap();
         self.gpt.backward(&self.queue, forward.1).unwrap();
         let gradients = self.gpt.parameters().into_iter().map(|p| p.gradient().values());

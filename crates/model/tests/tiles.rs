@@ -9,7 +9,7 @@ use fp8lm_device::{Accounted, DType, Label, Queue, Tensor};
 use fp8lm_model::{Fp8Linear, Gpt, Linear, ModelConfig, Sequences};
 use fp8lm_ops::{self as ops, Accumulate};
 use fp8lm_scaling::{
-    Casts, Gemm, LINEAR, Parameter, ParameterSpec, Pass, Recipe, ScaleRule, Source, recipe,
+    Casts, Gemm, LINEAR, Noise, Parameter, ParameterSpec, Pass, Recipe, ScaleRule, Source, recipe,
 };
 use fp8lm_sim::Emulator;
 
@@ -186,7 +186,8 @@ fn linear(
     casts.accumulate = accumulate;
     let casts = *casts;
     let (name, shape) = ("weight".into(), [weight.len() / inputs, inputs].into());
-    let spec = ParameterSpec { name, shape, precision, labels: &LINEAR, decays: true };
+    let noise = Noise::default();
+    let spec = ParameterSpec { name, shape, precision, labels: &LINEAR, decays: true, noise };
     let parameter = Parameter::new(queue, spec, weight).unwrap();
     Fp8Linear::new(queue, parameter, casts, DType::BF16).unwrap()
 }

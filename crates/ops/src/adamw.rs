@@ -2,7 +2,7 @@
 
 use fp8lm_device::{Launch, Queue, Result, Tensor};
 
-use crate::{ScaleRule, expect};
+use crate::{Noise, ScaleRule, expect};
 
 /// A tensor that an optimizer keeps from step to step, under a scale of its own.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,41 @@ pub struct AdamW<'a> {
 /// # Errors
 /// If shapes differ from the gradient's, or a state has a rule that its type does not take.
 pub fn adamw(queue: &Queue, step: &AdamW<'_>) -> Result<()> {
+    expect_fits(step)?;
+    queue.launch(launch("adamw", step))
+}
+
+/// Which states are rounded up or down at random.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StochasticStates {
+    /// The master weights.
+    pub master: bool,
+    /// The first moment.
+    pub m: bool,
+    /// The second moment.
+    pub v: bool,
+}
+
+/// As [`adamw`], with some states rounded to one of their two neighbours, the nearer the likelier:
+/// kernel `adamw_stochastic`.
+///
+/// # Errors
+/// As those of [`adamw`].
+pub fn adamw_stochastic(
+    queue: &Queue,
+    step: &AdamW<'_>,
+    states: StochasticStates,
+    noise: Noise,
+) -> Result<()> {
+    expect_fits(step)?;
+    let StochasticStates { master, m, v } = states;
+    let chosen = u32::from(master) | u32::from(m) << 1 | u32::from(v) << 2;
+    let launch = launch("adamw_stochastic", step).u32(chosen).u64(noise.seed);
+    // Draws repeat after 2^29 steps, long before numbers of steps no longer fit.
+    queue.launch(launch.u32(noise.tensor).u32(noise.step as u32))
+}
+
+fn expect_fits(step: &AdamW<'_>) -> Result<()> {
     let scalars = [
         ("grad_scale_inv", step.grad_scale_inv, 1),
         ("clip", step.clip, 1),
@@ -75,7 +110,7 @@ pub fn adamw(queue: &Queue, step: &AdamW<'_>) -> Result<()> {
         let scales = state.rule.scale_shape(state.values.elements()).elements();
         expect::elements("adamw", scale_name, state.scale, scales)?;
     }
-    queue.launch(launch(step))
+    Ok(())
 }
 
 /// The corrections `[2]` of the moments' bias, 1 - beta^t, from powers `[2]` of the betas, which
@@ -97,10 +132,10 @@ pub fn adamw_advance(
     queue.launch(launch.f32(beta1).f32(beta2))
 }
 
-fn launch(step: &AdamW<'_>) -> Launch {
+fn launch(kernel: &'static str, step: &AdamW<'_>) -> Launch {
     let states = [step.master, step.m, step.v];
     let inputs = [step.grad, step.grad_scale_inv, step.clip, step.corrections, step.skip];
-    let launch = inputs.into_iter().fold(Launch::new("adamw"), Launch::read);
+    let launch = inputs.into_iter().fold(Launch::new(kernel), Launch::read);
     let launch = states
         .into_iter()
         .fold(launch, |launch, state| launch.update(state.values).update(state.scale));

@@ -38,6 +38,7 @@ mod quantize;
 mod reduce;
 mod rope;
 mod scale;
+mod stochastic;
 
 pub use activation::*;
 pub use adamw::*;
@@ -54,6 +55,7 @@ pub use quantize::*;
 pub use reduce::*;
 pub use rope::*;
 pub use scale::*;
+pub use stochastic::*;
 
 use fp8lm_device::Label;
 

@@ -132,7 +132,7 @@ pub fn dequantize(queue: &Queue, code: &Tensor, scale_inv: &Tensor, y: &Tensor) 
     queue.launch(Launch::new("dequantize").read(code).read(scale_inv).write(y))
 }
 
-fn expect_quantized(
+pub(crate) fn expect_quantized(
     operation: &'static str,
     x: &Tensor,
     scale: &Tensor,

@@ -4,10 +4,12 @@
 mod support;
 
 use fp8lm_device::{DType, Error, Queue, Tensor};
-use fp8lm_ops::{self as ops, AdamW, ScaleRule, State};
+use fp8lm_ops::{
+    self as ops, AdamW, Noise, ScaleRule, State, StochasticStates, StochasticStream, Use,
+};
 use support::{
     TEST, assert_bits, assert_bytes, contracted, expanded, largest, normal, queue, queues,
-    rounded_bytes, scale_of, widened, wild,
+    rounded_bytes, scale_of, stochastic::all_rounded_at_random, widened, wild,
 };
 
 const FORMATS: [DType; 5] = [DType::F32, DType::BF16, DType::F16, DType::E4M3, DType::E5M2];
@@ -27,6 +29,8 @@ struct Host {
     rule: ScaleRule,
     bytes: Vec<u8>,
     scale: Vec<f32>,
+    /// What it is rounded by, unless to the nearest.
+    noise: Option<StochasticStream>,
 }
 
 impl Host {
@@ -37,7 +41,8 @@ impl Host {
             DType::F16 if rule == ScaleRule::Expand => ScaleRule::Pow2,
             _ => rule,
         };
-        let mut state = Self { dtype, rule, bytes: Vec::new(), scale: Vec::new() };
+        let (bytes, scale) = (Vec::new(), Vec::new());
+        let mut state = Self { dtype, rule, bytes, scale, noise: None };
         state.store(values);
         state
     }
@@ -53,7 +58,10 @@ impl Host {
             _ => 57_344.0,
         };
         let scale = scale_of(self.rule, largest(values), fp_max);
-        let scaled: Vec<f32> = values.iter().map(|x| x * scale).collect();
+        let mut scaled: Vec<f32> = values.iter().map(|x| x * scale).collect();
+        if let Some(noise) = &self.noise {
+            scaled = all_rounded_at_random(self.dtype, &scaled, noise, 0);
+        }
         (self.bytes, self.scale) = (rounded_bytes(self.dtype, &scaled), vec![scale]);
     }
 
@@ -153,6 +161,17 @@ fn step(grad: &[f32], inputs: &Inputs, corrections: [f32; 2], states: &mut [Host
 
 /// Runs all steps on every device, and holds each state of each step against the host's.
 fn check(n: usize, grad: DType, formats: [DType; 3], rule: ScaleRule) {
+    check_rounded(n, grad, formats, rule, StochasticStates::default());
+}
+
+/// The same with some states rounded at random.
+fn check_rounded(
+    n: usize,
+    grad: DType,
+    formats: [DType; 3],
+    rule: ScaleRule,
+    stochastic: StochasticStates,
+) {
     let start = [normal(9, n), vec![0.0; n], vec![0.0; n]];
     let mut hosts = [0, 1, 2].map(|i| Host::new(formats[i], rule, &start[i]));
     let devices: Vec<_> = queues()
@@ -166,13 +185,20 @@ fn check(n: usize, grad: DType, formats: [DType; 3], rule: ScaleRule) {
     let mut powers = [1.0f64; 2];
     for (index, inputs) in inputs(n).iter().enumerate() {
         let gradient = rounded_bytes(grad, &inputs.gradient);
+        let noise = Noise { seed: 11 << 40 | 3, tensor: 7, step: index as u64 };
+        let StochasticStates { master, m, v } = stochastic;
+        let chosen = [(master, Use::Master), (m, Use::FirstMoment), (v, Use::SecondMoment)];
+        for (host, (is_chosen, purpose)) in hosts.iter_mut().zip(chosen) {
+            host.noise = is_chosen.then(|| noise.stream(purpose));
+        }
         if !inputs.skip {
             powers = [powers[0] * f64::from(BETA1), powers[1] * f64::from(BETA2)];
             let corrections = powers.map(|power| (1.0 - power) as f32);
             step(&widened(grad, &gradient), inputs, corrections, &mut hosts);
         }
         for (name, queue, twins, powers) in &devices {
-            run(queue, &bytes(queue, grad, &gradient), inputs, powers, twins);
+            let random = (stochastic, noise);
+            run(queue, &bytes(queue, grad, &gradient), inputs, powers, twins, random);
             for ((state, twin), host) in ["master", "m", "v"].iter().zip(twins).zip(&hosts) {
                 let name = format!(
                     "{name}: {grad} {formats:?} {rule:?}, {n} elements, step {index}, {state}"
@@ -183,7 +209,14 @@ fn check(n: usize, grad: DType, formats: [DType; 3], rule: ScaleRule) {
     }
 }
 
-fn run(queue: &Queue, grad: &Tensor, inputs: &Inputs, powers: &Tensor, twins: &[Twin; 3]) {
+fn run(
+    queue: &Queue,
+    grad: &Tensor,
+    inputs: &Inputs,
+    powers: &Tensor,
+    twins: &[Twin; 3],
+    (stochastic, noise): (StochasticStates, Noise),
+) {
     let skip = queue.upload(&[u32::from(inputs.skip)], 1, TEST).unwrap();
     let corrections = queue.alloc(DType::F32, 2, TEST).unwrap();
     ops::adamw_advance(queue, &skip, powers, &corrections, BETA1, BETA2).unwrap();
@@ -202,7 +235,22 @@ fn run(queue: &Queue, grad: &Tensor, inputs: &Inputs, powers: &Tensor, twins: &[
         eps: EPS,
         decay: DECAY,
     };
-    ops::adamw(queue, &step).unwrap();
+    if stochastic == StochasticStates::default() {
+        return ops::adamw(queue, &step).unwrap();
+    }
+    ops::adamw_stochastic(queue, &step, stochastic, noise).unwrap();
+}
+
+#[test]
+fn states_are_rounded_at_random_where_asked() {
+    let all = StochasticStates { master: true, m: true, v: true };
+    let (master, v) = (StochasticStates { m: false, ..all }, StochasticStates { v: false, ..all });
+    let (e4m3, f16, bf16) = (DType::E4M3, DType::F16, DType::BF16);
+    for n in [67, 20_001] {
+        check_rounded(n, e4m3, [f16, e4m3, f16], ScaleRule::Pow2, all);
+        check_rounded(n, DType::F32, [bf16, bf16, DType::E5M2], ScaleRule::Exact, master);
+        check_rounded(n, e4m3, [DType::F32, e4m3, f16], ScaleRule::Pow2, v);
+    }
 }
 
 #[test]
@@ -256,7 +304,7 @@ fn the_first_step_moves_every_weight_by_the_learning_rate() {
     let inputs = Inputs { gradient: Vec::new(), scale_inv: 1.0, clip: 1.0, skip: false };
     let powers = queue.upload(&[1.0f64, 1.0], 2, TEST).unwrap();
     let grad = queue.upload(&[0.5f32, -2.0, 1e-3], 3, TEST).unwrap();
-    run(&queue, &grad, &inputs, &powers, &twins);
+    run(&queue, &grad, &inputs, &powers, &twins, Default::default());
     let got = queue.download::<f32>(&twins[0].values).unwrap();
     // Eleven roundings of at most 2^-24 each in the ratio, whose size is 1, times LR; one of the
     // weight's decay and one of the difference, both near 1; eps adds 1e-8 / 1e-3 at most.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fp8lm_device::{DType, Label, Queue};
 use fp8lm_optim::{AdamW, Options};
-use fp8lm_scaling::{LINEAR, Parameter, ParameterSpec, recipe};
+use fp8lm_scaling::{LINEAR, Noise, Parameter, ParameterSpec, recipe};
 
 const TARGET: [f32; 4] = [0.25, -1.0, 3.0, 0.0];
 
@@ -19,7 +19,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{} bytes a parameter", precision.bytes_per_parameter());
 
     let (name, shape) = ("w".to_owned(), [4].into());
-    let spec = ParameterSpec { name, shape, precision, labels: &LINEAR, decays: false };
+    let noise = Noise::default();
+    let spec = ParameterSpec { name, shape, precision, labels: &LINEAR, decays: false, noise };
     let mut w = Parameter::new(&queue, spec, &[0.0; 4])?;
     let mut adamw = AdamW::new(&queue, Options::default(), &[&w])?;
 

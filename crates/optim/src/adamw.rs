@@ -1,8 +1,8 @@
 //! AdamW.
 
 use fp8lm_device::{DType, Queue, Result, Tensor};
-use fp8lm_ops::{self as ops};
-use fp8lm_scaling::{Parameter, SCALES, Stored};
+use fp8lm_ops::{self as ops, StochasticStates};
+use fp8lm_scaling::{Parameter, Rounded, SCALES, Stored};
 
 use crate::clip::{Clip, Outcome};
 
@@ -82,7 +82,7 @@ impl AdamW {
         for (parameter, moments) in parameters.iter_mut().zip(&self.moments) {
             self.update(queue, parameter, moments, learning_rate, &outcome)?;
             parameter.gradient_mut().adapt(queue, outcome.skip())?;
-            parameter.refresh(queue)?;
+            parameter.refresh(queue, parameter.noise().step + 1)?;
         }
         Ok(outcome)
     }
@@ -128,7 +128,16 @@ impl AdamW {
             eps: eps as f32,
             decay: (1.0 - learning_rate * weight_decay) as f32,
         };
-        ops::adamw(queue, &launch)
+        let precision = &parameter.spec().precision;
+        let states = StochasticStates {
+            master: precision.is_stochastic(Rounded::Master),
+            m: precision.is_stochastic(Rounded::FirstMoment),
+            v: precision.is_stochastic(Rounded::SecondMoment),
+        };
+        if states == StochasticStates::default() {
+            return ops::adamw(queue, &launch);
+        }
+        ops::adamw_stochastic(queue, &launch, states, parameter.noise())
     }
 }
 

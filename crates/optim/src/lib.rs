@@ -11,7 +11,7 @@
 //! use std::sync::Arc;
 //! use fp8lm_device::{Label, Queue};
 //! use fp8lm_optim::{AdamW, Options};
-//! use fp8lm_scaling::{LINEAR, Parameter, ParameterSpec, recipe};
+//! use fp8lm_scaling::{LINEAR, Noise, Parameter, ParameterSpec, recipe};
 //!
 //! let queue = Queue::new(Arc::new(fp8lm_sim::Emulator::default()))?;
 //! let spec = ParameterSpec {
@@ -20,6 +20,7 @@
 //!     precision: recipe("fp8lm-2").expect("a recipe").linears,
 //!     labels: &LINEAR,
 //!     decays: true,
+//!     noise: Noise::default(),
 //! };
 //! let mut w = Parameter::new(&queue, spec, &[1.0, -1.0, 0.5, 2.0])?;
 //! let mut adamw = AdamW::new(&queue, Options::default(), &[&w])?;

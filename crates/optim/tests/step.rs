@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fp8lm_device::{DType, Label, Queue};
 use fp8lm_optim::{AdamW, Options};
-use fp8lm_scaling::{LINEAR, NAMES, Parameter, ParameterSpec, Precision, recipe};
+use fp8lm_scaling::{LINEAR, NAMES, Noise, Parameter, ParameterSpec, Precision, recipe};
 use fp8lm_sim::Emulator;
 
 const N: usize = 64;
@@ -25,6 +25,7 @@ fn fixture(precision: &Precision, options: Options) -> Fixture {
         precision: precision.clone(),
         labels: &LINEAR,
         decays: false,
+        noise: Noise::default(),
     };
     let values: Vec<f32> = (0..N).map(|i| i as f32 / 32.0 - 1.0).collect();
     let parameters: Vec<_> =

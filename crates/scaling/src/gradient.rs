@@ -2,7 +2,7 @@
 //! scaling (FP8-LM, section 2.1).
 
 use fp8lm_device::{DType, Label, Queue, Result, Shape, Tensor};
-use fp8lm_ops::{self as ops, ScaleRule};
+use fp8lm_ops::{self as ops, Noise, ScaleRule, Use};
 
 use crate::{Accumulation, GradientFormat, HeadRoom, Meter, SCALES, meter::Scales, stored::fp_max};
 
@@ -22,6 +22,10 @@ pub struct Gradient {
     sum: Option<Tensor>,
     /// Whether a micro-batch was added in this step.
     started: bool,
+    /// What it is rounded by, unless to the nearest.
+    noise: Option<Noise>,
+    /// Casts of this step.
+    casts: u64,
 }
 
 impl Gradient {
@@ -42,13 +46,21 @@ impl Gradient {
             meter: Meter::new(queue)?,
             sum: None,
             started: false,
+            noise: None,
+            casts: 0,
         })
+    }
+
+    /// Rounds it stochastically from now on.
+    pub fn set_noise(&mut self, noise: Noise) {
+        self.noise = Some(noise);
     }
 
     /// Starts a step: forgets the last one's sum.
     pub fn begin(&mut self, queue: &Queue) -> Result<()> {
         self.started = false;
         self.sum = None;
+        self.casts = 0;
         ops::fill(queue, &self.meter.amax, 0.0)?;
         self.meter.reset(queue)
     }
@@ -143,7 +155,16 @@ impl Gradient {
         let (rule, fp_max) = (self.format.format.rule, fp_max(self.values.dtype()));
         ops::scale_from_amax(queue, &amax, &self.mu, fp_max, rule, &self.scale, &self.scale_inv)?;
         self.meter.record(gradient, Scales::Plain(self.scale.clone()));
-        let Meter { amax, counts, .. } = &self.meter;
-        ops::quantize(queue, gradient, &self.scale, &self.values, amax, counts)
+        let (first, Meter { amax, counts, .. }) =
+            (self.casts * gradient.elements() as u64, &self.meter);
+        self.casts += 1;
+        let (scale, code) = (&self.scale, &self.values);
+        match self.noise.map(|noise| noise.stream(Use::Gradient)) {
+            Some(stream) => {
+                let words = (stream, first);
+                ops::quantize_stochastic(queue, gradient, scale, code, amax, counts, words)
+            }
+            None => ops::quantize(queue, gradient, scale, code, amax, counts),
+        }
     }
 }

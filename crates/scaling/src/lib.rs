@@ -45,7 +45,7 @@ mod stored;
 
 pub use casts::{Cast, Casts, Columns, Gemm, Granularity, Scaling, Source};
 pub use format::{Format, ParseFormatError};
-pub use fp8lm_ops::ScaleRule;
+pub use fp8lm_ops::{Noise, ScaleRule};
 pub use gradient::Gradient;
 pub use labels::{LINEAR, Labels, REST, SCALES};
 pub use meter::{Meter, Reading};
@@ -53,6 +53,7 @@ pub use parameter::{Parameter, ParameterSpec};
 pub use quantizer::{Pass, Quantizer, Scaled};
 pub use recipe::{
     Accumulation, GradientFormat, HeadRoom, Linear, Override, Precision, Recipe, RecipeError,
+    Rounded,
 };
 pub use recipes::{NAMES, recipe};
 pub use stored::Stored;

@@ -1,9 +1,9 @@
 //! A weight: its master, its working copy, its gradient.
 
 use fp8lm_device::{DType, Label, Queue, Result, Shape, Tensor};
-use fp8lm_ops::{self as ops, BlockCast, ScaleRule};
+use fp8lm_ops::{self as ops, BlockCast, Noise, ScaleRule, Use};
 
-use crate::{Format, Gemm, Gradient, Labels, Meter, Precision, SCALES, Scaled, Stored};
+use crate::{Format, Gemm, Gradient, Labels, Meter, Precision, Rounded, SCALES, Scaled, Stored};
 
 /// What a parameter is.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct ParameterSpec {
     pub labels: &'static Labels,
     /// Whether weight decay applies to it.
     pub decays: bool,
+    /// What it is rounded by where the recipe says stochastically; its step is the first.
+    pub noise: Noise,
 }
 
 /// A weight: its master, its working copy, its gradient.
@@ -27,6 +29,8 @@ pub struct Parameter {
     master: Stored,
     working: Option<Working>,
     gradient: Gradient,
+    /// Of the current step.
+    noise: Noise,
 }
 
 #[derive(Debug)]
@@ -51,18 +55,35 @@ impl Parameter {
             None => None,
         };
         let gradient = Gradient::new(queue, precision.gradient, *shape, labels.gradient)?;
-        let parameter = Self { master, working, gradient, spec };
-        parameter.refresh(queue)?;
+        let noise = spec.noise;
+        let parameter = Self { master, working, gradient, spec, noise };
+        parameter.refresh(queue, noise.step)?;
         Ok(parameter)
     }
 
-    /// Makes the working copy anew from the master.
-    pub fn refresh(&self, queue: &Queue) -> Result<()> {
-        let Some(working) = &self.working else { return Ok(()) };
-        if self.master.format() == Format::plain(DType::F32) {
-            return working.store(queue, &self.master.values);
+    /// Starts a step, counted from 0: its gradient is 0.
+    pub fn begin_step(&mut self, queue: &Queue, step: u64) -> Result<()> {
+        self.noise.step = step;
+        if self.spec.precision.is_stochastic(Rounded::Gradient) {
+            self.gradient.set_noise(self.noise);
         }
-        working.store(queue, &self.master.load(queue, DType::F32)?)
+        self.gradient.begin(queue)
+    }
+
+    /// Makes the working copy that step `step` reads anew from the master.
+    pub fn refresh(&self, queue: &Queue, step: u64) -> Result<()> {
+        let Some(working) = &self.working else { return Ok(()) };
+        let stochastic = self.spec.precision.is_stochastic(Rounded::Working);
+        let noise = stochastic.then_some(Noise { step, ..self.noise });
+        if self.master.format() == Format::plain(DType::F32) {
+            return working.store(queue, &self.master.values, noise);
+        }
+        working.store(queue, &self.master.load(queue, DType::F32)?, noise)
+    }
+
+    /// What its states are rounded by in the current step where the recipe says stochastically.
+    pub fn noise(&self) -> Noise {
+        self.noise
     }
 
     /// The weight as a plain multiplication takes it, of type `dtype`.
@@ -139,12 +160,15 @@ impl Working {
         Ok(Self { stored, scale_inv, blocks })
     }
 
-    fn store(&self, queue: &Queue, x: &Tensor) -> Result<()> {
+    fn store(&self, queue: &Queue, x: &Tensor, noise: Option<Noise>) -> Result<()> {
         if let Some((cast, Meter { amax, counts, .. })) = &self.blocks {
             let (code, scale_inv) = (&self.stored.values, &self.scale_inv);
             return ops::quantize_blocks(queue, x, *cast, code, scale_inv, amax, counts);
         }
-        self.stored.store(queue, x)?;
+        match noise {
+            Some(noise) => self.stored.store_stochastic(queue, x, noise.stream(Use::Weight))?,
+            None => self.stored.store(queue, x)?,
+        }
         match self.stored.format().rule {
             ScaleRule::None => Ok(()),
             _ => ops::reciprocal(queue, &self.stored.scale, &self.scale_inv),

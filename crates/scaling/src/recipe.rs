@@ -43,6 +43,39 @@ pub struct Precision {
     pub first_moment: Format,
     /// The second moment, v.
     pub second_moment: Format,
+    /// What is rounded stochastically, to one of the two neighbouring values, the nearer the
+    /// likelier. Everything else goes to the nearest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stochastic: Vec<Rounded>,
+}
+
+/// What of a parameter can be rounded stochastically.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rounded {
+    /// Its gradient, at each cast.
+    Gradient,
+    /// The master weights.
+    Master,
+    /// The first moment.
+    FirstMoment,
+    /// The second moment.
+    SecondMoment,
+    /// The working copy, in FP8 with one scale.
+    Working,
+}
+
+impl Rounded {
+    /// Its name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rounded::Gradient => "gradient",
+            Rounded::Master => "master",
+            Rounded::FirstMoment => "first_moment",
+            Rounded::SecondMoment => "second_moment",
+            Rounded::Working => "working",
+        }
+    }
 }
 
 /// How the gradient of a step is kept.
@@ -184,7 +217,38 @@ impl Precision {
             let expected = "any format without `:expand`, which is for moments";
             return Err(invalid("master", expected, self.master));
         }
+        self.validate_stochastic()?;
         self.gradient.validate()
+    }
+
+    /// Whether it is rounded stochastically.
+    pub fn is_stochastic(&self, what: Rounded) -> bool {
+        self.stochastic.contains(&what)
+    }
+
+    /// Whether there is something to round.
+    fn validate_stochastic(&self) -> Result<(), RecipeError> {
+        let working = match (self.working, self.gemm) {
+            (Some(dtype), Gemm::Fp8(casts)) => {
+                dtype == casts.weight.format && casts.weight.blocks().is_none()
+            }
+            _ => false,
+        };
+        for what in &self.stochastic {
+            let rounds = match what {
+                Rounded::Gradient => self.gradient.format.dtype != DType::F32,
+                Rounded::Master => self.master.dtype != DType::F32,
+                Rounded::FirstMoment => self.first_moment.dtype != DType::F32,
+                Rounded::SecondMoment => self.second_moment.dtype != DType::F32,
+                Rounded::Working => working,
+            };
+            if !rounds {
+                let expected = "gradients and states in less than f32, and working copies in FP8 \
+                                with one scale";
+                return Err(invalid("stochastic", expected, what.name()));
+            }
+        }
+        Ok(())
     }
 
     /// Whether multiplications can take the working copy.

@@ -1,9 +1,9 @@
 //! A tensor kept in a format with a scale.
 
 use fp8lm_device::{DType, Label, Queue, Result, Shape, Tensor};
-use fp8lm_ops::{self as ops, ScaleRule, State};
+use fp8lm_ops::{self as ops, ScaleRule, State, StochasticStream};
 
-use crate::{Format, SCALES};
+use crate::{Format, Meter, SCALES};
 
 /// A tensor of the optimizer: values, and the scale that was multiplied in before the cast.
 ///
@@ -50,13 +50,32 @@ impl Stored {
             ScaleRule::Expand => return ops::quantize_groups(queue, x, &self.values, &self.scale),
             ScaleRule::Exact | ScaleRule::Pow2 => {}
         }
+        self.rescale(queue, x)?;
+        ops::scale_into(queue, x, &self.scale, &self.values)
+    }
+
+    /// The same for FP8 with one scale, each value rounded to one of its neighbours by the words
+    /// of a stream.
+    pub fn store_stochastic(
+        &self,
+        queue: &Queue,
+        x: &Tensor,
+        stream: StochasticStream,
+    ) -> Result<()> {
+        let Meter { amax, counts, .. } = Meter::new(queue)?;
+        self.rescale(queue, x)?;
+        let words = (stream, 0);
+        ops::quantize_stochastic(queue, x, &self.scale, &self.values, &amax, &counts, words)
+    }
+
+    /// Makes the scale anew from the amax of `x`.
+    fn rescale(&self, queue: &Queue, x: &Tensor) -> Result<()> {
         let amax = queue.alloc(DType::F32, 1, SCALES)?;
         let scale_inv = queue.alloc(DType::F32, 1, SCALES)?;
         let one = queue.upload(&[1.0f32], 1, SCALES)?;
         ops::amax(queue, x, &amax)?;
         let (rule, fp_max) = (self.format.rule, fp_max(self.format.dtype));
-        ops::scale_from_amax(queue, &amax, &one, fp_max, rule, &self.scale, &scale_inv)?;
-        ops::scale_into(queue, x, &self.scale, &self.values)
+        ops::scale_from_amax(queue, &amax, &one, fp_max, rule, &self.scale, &scale_inv)
     }
 
     /// The values themselves, RN(value * RN(1 / scale)) or what groups stand for, rounded to

@@ -8,7 +8,7 @@ use fp8lm_device::{DType, Label, Queue, Tensor};
 use fp8lm_formats::E4M3;
 use fp8lm_ops::{self as ops, BlockRule, Blocks};
 use fp8lm_scaling::{
-    Cast, Casts, Columns, Gemm, Granularity, LINEAR, Linear, Parameter, ParameterSpec, Pass,
+    Cast, Casts, Columns, Gemm, Granularity, LINEAR, Linear, Noise, Parameter, ParameterSpec, Pass,
     Quantizer, ScaleRule, Scaled, Scaling, Source, recipe,
 };
 use fp8lm_sim::Emulator;
@@ -142,6 +142,7 @@ fn a_working_weight_is_kept_in_blocks() {
         precision,
         labels: &LINEAR,
         decays: true,
+        noise: Noise::default(),
     };
     let weight = Parameter::new(&queue, spec, &values()).unwrap();
     let Scaled { values, scale_inv } = weight.quantized().unwrap();

@@ -11,7 +11,7 @@ use fp8lm_data::Tokenizer;
 use fp8lm_device::DType;
 use fp8lm_model::ModelConfig;
 use fp8lm_ops::Accumulate;
-use fp8lm_scaling::{Accumulation, Format, HeadRoom, Override, ScaleRule, Source};
+use fp8lm_scaling::{Accumulation, Format, HeadRoom, Override, Rounded, ScaleRule, Source};
 use serde::{Deserialize, Serialize};
 
 mod check;
@@ -87,6 +87,9 @@ pub struct RecipeConfig {
     /// What the projection behind attention keeps of its input, under tiles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention_output: Option<Source>,
+    /// What of the linears is rounded stochastically instead of to the nearest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stochastic: Option<Vec<Rounded>>,
     /// Exceptions for named linears and blocks; the first that matches wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,

@@ -44,7 +44,7 @@ impl Generator {
         let queue = Queue::new(device)?;
         let mut gpt = Gpt::new(&queue, plan.model(), plan.recipe(), plan.config().run.seed)?;
         load(&queue, &newest, &checkpoint, &gpt.state())?;
-        gpt.restore(&queue)?;
+        gpt.restore(&queue, checkpoint.step)?;
         Ok(Self { queue, gpt, tokenizer: plan.config().data.tokenizer })
     }
 

@@ -31,7 +31,7 @@ impl Trainer {
         expect_identity(path, &checkpoint, self.identity())?;
         let state = self.state();
         load(&self.queue, path, &checkpoint, &state)?;
-        self.gpt.restore(&self.queue)?;
+        self.gpt.restore(&self.queue, checkpoint.step)?;
         let skipped = checkpoint.metadata.get(SKIPPED).and_then(|count| count.parse().ok());
         self.set_steps(checkpoint.step, skipped.unwrap_or(0));
         Ok(())

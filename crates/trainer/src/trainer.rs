@@ -78,7 +78,7 @@ impl Trainer {
 
     /// One optimizer step.
     pub fn step(&mut self) -> Result<StepSummary> {
-        self.gpt.begin_step(&self.queue)?;
+        self.gpt.begin_step(&self.queue, self.step)?;
         let micro_batches = self.plan.config().data.micro_batches;
         for micro_batch in 0..micro_batches {
             self.batches.fill(self.step, micro_batch, &mut self.batch)?;

@@ -3,7 +3,7 @@
 use crate::{
     Contract::Exact,
     Kernel,
-    kernel::{F32, F64, STATE, U32, f32, read, u32, update, write},
+    kernel::{F32, F64, STATE, U32, f32, read, u32, u64, update, write},
 };
 
 pub(super) const KERNELS: &[Kernel] = &[
@@ -51,6 +51,37 @@ pub(super) const KERNELS: &[Kernel] = &[
             f32("beta2"),
             f32("eps"),
             f32("decay"),
+        ],
+    },
+    Kernel {
+        name: "adamw_stochastic",
+        doc: "As `adamw`, but the states whose bit is set in `stochastic`, 1 for master, 2 for m and 4 for v, are rounded stochastically \
+              by the stream (seed, tensor, 8 * step + 3, 1 and 2 respectively).",
+        contract: Exact,
+        params: &[
+            read("grad", STATE),
+            read("grad_scale_inv", F32),
+            read("clip", F32),
+            read("corrections", F32),
+            read("skip", U32),
+            update("master", STATE),
+            update("master_scale", F32),
+            update("m", STATE),
+            update("m_scale", F32),
+            update("v", STATE),
+            update("v_scale", F32),
+            u32("master_rule"),
+            u32("m_rule"),
+            u32("v_rule"),
+            f32("lr"),
+            f32("beta1"),
+            f32("beta2"),
+            f32("eps"),
+            f32("decay"),
+            u32("stochastic"),
+            u64("seed"),
+            u32("tensor"),
+            u32("step"),
         ],
     },
 ];

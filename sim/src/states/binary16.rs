@@ -36,6 +36,23 @@ impl Format for f16 {
         f16::from_bits(if value.is_nan() { 0x7FFF } else { magnitude | sign })
     }
 
+    /// As [`Fp8::from_f32_stochastic`](fp8lm_formats::Fp8::from_f32_stochastic), with 13 bits that
+    /// do not fit a normal value; what reaches 65,536 is infinite.
+    #[inline(always)]
+    fn narrow_stochastic(value: f32, random: u32) -> Self {
+        const SMALLEST_NORMAL: u32 = 113 << 23;
+        let abs = if value.abs() < 65_536.0 { value.abs() } else { 65_536.0 };
+        let own_exponent = abs.to_bits() & 0x7F80_0000;
+        let exponent = own_exponent.max(SMALLEST_NORMAL);
+        let significand = abs.to_bits() & 0x007F_FFFF | 1 << 23;
+        let shift = 13 + ((exponent - own_exponent) >> 23);
+        let carried = significand + (random >> (32 - shift.min(31)));
+        let steps = if shift < 32 { carried >> shift.min(31) } else { 0 };
+        let magnitude = (steps + ((exponent - SMALLEST_NORMAL) >> 13)) as u16;
+        let sign = (value.to_bits() >> 16) as u16 & 0x8000;
+        f16::from_bits(if value.is_nan() { 0x7FFF } else { magnitude | sign })
+    }
+
     #[inline(always)]
     fn load(isa: Isa, values: &[Self], out: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
@@ -124,5 +141,50 @@ mod tests {
                 assert_eq!(code.to_bits(), expected, "{bits:#010x} on {}", isa.name());
             }
         }
+    }
+
+    /// The share of all words that round up, exactly: 2^`bits` words stand for them all.
+    fn rounded_up<T: Format>(x: f32, bits: u32) -> (f32, f32, u64) {
+        let round = |word: u32| T::narrow_stochastic(x, word << (32 - bits)).widen();
+        let (below, above) = (round(0), round(u32::MAX >> (32 - bits)));
+        let up = (0..1u32 << bits).filter(|word| round(*word) != below).count();
+        (below, above, up as u64)
+    }
+
+    #[test]
+    fn stochastic_rounding_is_right_on_average() {
+        let places = [0x3F80_0001, 0x3F80_0FFF, 0x3F81_8001, 0xC2F6_E979, 0x3880_1234, 0xB7C0_FFEE];
+        for x in places.map(f32::from_bits) {
+            let subnormal_binades = (113 - ((x.to_bits() >> 23) & 0xFF) as i32).max(0) as u32;
+            let cases = [
+                ("F16", rounded_up::<f16>(x, 13 + subnormal_binades), 13 + subnormal_binades),
+                ("BF16", rounded_up::<half::bf16>(x, 16), 16),
+            ];
+            for (name, (below, above, up), bits) in cases {
+                // All of these are exact: 2^bits times the mean of the results, and times x.
+                let words = 2f64.powi(bits as i32);
+                let (below, above) = (f64::from(below), f64::from(above));
+                let sum = below * (words - up as f64) + above * up as f64;
+                assert_eq!(sum, f64::from(x) * words, "{name}: {x:e} to {below:e} or {above:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn stochastic_rounding_at_the_edges() {
+        for word in [0, 1, 0x8000_0000, u32::MAX] {
+            for code in (0..=u16::MAX).map(f16::from_bits) {
+                let expected = if code.is_nan() { 0x7FFF } else { code.to_bits() };
+                let got = f16::narrow_stochastic(code.to_f32(), word).to_bits();
+                assert_eq!(got, expected, "{expected:#06x} is its own neighbour");
+            }
+            let infinite = [65_536.0, 1e30, f32::INFINITY];
+            assert!(infinite.iter().all(|x| f16::narrow_stochastic(*x, word) == f16::INFINITY));
+            let vanishing = f16::narrow_stochastic(-f32::MIN_POSITIVE, word);
+            assert_eq!(vanishing.to_bits(), 0x8000, "the sign stays");
+        }
+        assert_eq!(f16::narrow_stochastic(65_519.0, u32::MAX), f16::INFINITY);
+        assert_eq!(f16::narrow_stochastic(65_519.0, 0), f16::MAX);
+        assert_eq!(half::bf16::narrow_stochastic(f32::MAX, u32::MAX), half::bf16::INFINITY);
     }
 }

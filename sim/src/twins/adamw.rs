@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use fp8lm_device::Result;
+use fp8lm_formats::philox::{StochasticStream, Use};
 
 use self::state::{Part, State};
 use super::Twin;
@@ -29,7 +30,8 @@ use avx512::Floors;
 #[cfg(not(target_arch = "x86_64"))]
 type Floors = ();
 
-pub(super) const TWINS: &[(&str, Twin)] = &[("adamw_advance", adamw_advance), ("adamw", adamw)];
+pub(super) const TWINS: &[(&str, Twin)] =
+    &[("adamw_advance", adamw_advance), ("adamw", adamw), ("adamw_stochastic", adamw_stochastic)];
 
 fn adamw_advance(args: &mut Args<'_>, _workers: &Workers) -> Result<()> {
     let (skip, betas) = (args.read::<u32>(0, 1)?, [args.f32(3), args.f32(4)]);
@@ -44,10 +46,33 @@ fn adamw_advance(args: &mut Args<'_>, _workers: &Workers) -> Result<()> {
 }
 
 fn adamw(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
+    step(args, workers, [None; 3])
+}
+
+fn adamw_stochastic(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
+    let (chosen, seed, tensor) = (args.extent(19), args.u64(20), args.extent(21) as u32);
+    let step_number = args.extent(22) as u64;
+    let noise = |bit: usize, purpose| {
+        let draw = StochasticStream::draw(step_number, purpose);
+        (chosen >> bit & 1 == 1).then_some(StochasticStream { seed, tensor, draw })
+    };
+    let purposes = [noise(0, Use::Master), noise(1, Use::FirstMoment), noise(2, Use::SecondMoment)];
+    step(args, workers, purposes)
+}
+
+/// A step whose states are rounded by the random words given for them.
+fn step(
+    args: &mut Args<'_>,
+    workers: &Workers,
+    noise: [Option<StochasticStream>; 3],
+) -> Result<()> {
     let n = args.elements(5);
     let skip = args.read::<u32>(4, 1)?;
     let mut states =
         [State::take(args, 5, 11, n)?, State::take(args, 7, 12, n)?, State::take(args, 9, 13, n)?];
+    for (state, noise) in states.iter_mut().zip(noise) {
+        noise.into_iter().for_each(|noise| state.set_noise(noise));
+    }
     let step = Step::new(args, n, states.each_ref().map(State::inverse))?;
     if skip[0] != 0 {
         return Ok(());

@@ -3,7 +3,7 @@
 use crate::grid::{Described, MODES, assert_code, power_of_two};
 use fp8lm_formats::layout;
 use fp8lm_formats::philox::{StochasticStream, Use, philox4x32_10};
-use fp8lm_formats::{E4M3, E4M3Fnuz, E5M2, Fp8, Overflow};
+use fp8lm_formats::{E4M3, E4M3Fnuz, E5M2, Fp8, Isa, Overflow};
 
 /// The known answers that come with Random123.
 #[test]
@@ -31,6 +31,19 @@ fn words_are_addressed_by_seed_tensor_draw_and_index() {
         let words: Vec<_> = stream.words(start).take(9).collect();
         let want: Vec<_> = (start..start + 9).map(|index| stream.word(index)).collect();
         assert_eq!(words, want, "from {start}");
+    }
+}
+
+#[test]
+fn many_words_at_once_are_those_one_by_one() {
+    let stream = StochasticStream { seed: 0x1122_3344_5566_7788, tensor: 9, draw: 26 };
+    for isa in Isa::available() {
+        for (start, len) in [(0, 64), (1, 2), (3, 200), (6, 61), (u64::from(u32::MAX) * 4, 130)] {
+            let mut words = vec![0; len];
+            isa.run(|| stream.fill(start, &mut words));
+            let want: Vec<_> = stream.words(start).take(len).collect();
+            assert_eq!(words, want, "{len} from {start} on {}", isa.name());
+        }
     }
 }
 

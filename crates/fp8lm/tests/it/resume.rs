@@ -66,7 +66,7 @@ fn threads_change_no_bit() {
 
 #[test]
 fn every_recipe_and_shape_resumes() {
-    let cases: [&[&str]; 12] = [
+    let cases: [&[&str]; 14] = [
         &["recipe.name=fp32"],
         &["recipe.name=bf16"],
         &["recipe.name=te"],
@@ -79,6 +79,11 @@ fn every_recipe_and_shape_resumes() {
         &["recipe.name=deepseek-v3", "recipe.accumulate=wgmma"],
         &["recipe.name=deepseek-v3", "recipe.columns=values", "recipe.weight_gradient_format=e5m2"],
         &["recipe.first_moment=e4m3:expand", "recipe.second_moment=e4m3:expand"],
+        &[
+            "recipe.name=fp8lm-3",
+            "recipe.stochastic=['gradient','master','first_moment','second_moment','working']",
+        ],
+        &["recipe.name=deepseek-v3", "recipe.stochastic=['first_moment','second_moment']"],
     ];
     for sets in cases {
         let folder = tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! Builds a model: names, formats and initial values of its parameters.
 
 use fp8lm_device::{Queue, Shape};
-use fp8lm_ops::RopeTables;
+use fp8lm_ops::{Noise, RopeTables};
 use fp8lm_scaling::{LINEAR, Linear as Role, Parameter, ParameterSpec, REST, Recipe};
 
 use super::Gpt;
@@ -16,7 +16,9 @@ pub(super) struct Builder<'a> {
     config: &'a ModelConfig,
     recipe: &'a Recipe,
     seed: u64,
+    /// Tensors with initial values drawn.
     tensors: u32,
+    parameters: u32,
 }
 
 impl<'a> Builder<'a> {
@@ -26,7 +28,7 @@ impl<'a> Builder<'a> {
         recipe: &'a Recipe,
         seed: u64,
     ) -> Self {
-        Self { queue, config, recipe, seed, tensors: 0 }
+        Self { queue, config, recipe, seed, tensors: 0, parameters: 0 }
     }
 
     pub(super) fn gpt(mut self) -> Result<Gpt> {
@@ -60,6 +62,7 @@ impl<'a> Builder<'a> {
             precision: self.recipe.precision(block, role)?,
             labels: &LINEAR,
             decays: true,
+            noise: self.noise(),
         };
         let values = self.normal(shape.elements(), self.deviation(role));
         let parameter = Parameter::new(self.queue, spec, &values)?;
@@ -91,14 +94,22 @@ impl<'a> Builder<'a> {
         Ok(Parameter::new(self.queue, spec, &values)?)
     }
 
-    fn vector(&self, name: String, values: &[f32]) -> Result<Parameter> {
+    fn vector(&mut self, name: String, values: &[f32]) -> Result<Parameter> {
         let spec = self.rest(name, values.len().into(), false);
         Ok(Parameter::new(self.queue, spec, values)?)
     }
 
-    fn rest(&self, name: String, shape: Shape, decays: bool) -> ParameterSpec {
+    fn rest(&mut self, name: String, shape: Shape, decays: bool) -> ParameterSpec {
         let precision = self.recipe.rest.clone();
-        ParameterSpec { name, shape, precision, labels: &REST, decays }
+        let noise = self.noise();
+        ParameterSpec { name, shape, precision, labels: &REST, decays, noise }
+    }
+
+    /// What the next parameter is rounded by, if stochastically.
+    fn noise(&mut self) -> Noise {
+        let tensor = self.parameters;
+        self.parameters += 1;
+        Noise { seed: self.seed, tensor, step: 0 }
     }
 
     fn normal(&mut self, count: usize, deviation: f64) -> Vec<f32> {

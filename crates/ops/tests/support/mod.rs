@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "every test uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+pub(crate) mod stochastic;
+
 use std::sync::Arc;
 
 use fp8lm_device::{DType, Label, Queue, Shape, Tensor};

@@ -25,5 +25,6 @@ pub(super) fn mixed() -> Precision {
         master: Format::plain(F32),
         first_moment: Format::plain(F32),
         second_moment: Format::plain(F32),
+        stochastic: Vec::new(),
     }
 }

@@ -22,6 +22,7 @@ pub(super) fn recipe() -> Recipe {
         master: Format::plain(F32),
         first_moment: Format::plain(BF16),
         second_moment: Format::plain(BF16),
+        stochastic: Vec::new(),
     };
     let (rest, overrides) = (bf16::mixed(), Vec::new());
     Recipe { name: "deepseek-v3".into(), activations: BF16, linears, rest, overrides }

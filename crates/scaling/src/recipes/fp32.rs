@@ -22,6 +22,7 @@ fn single() -> Precision {
         master: Format::plain(F32),
         first_moment: Format::plain(F32),
         second_moment: Format::plain(F32),
+        stochastic: Vec::new(),
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) fn level_1() -> Recipe {
         master: Format::pow2(F16),
         first_moment: Format::plain(F32),
         second_moment: Format::plain(F32),
+        stochastic: Vec::new(),
     };
     let (rest, overrides) = (bf16::mixed(), Vec::new());
     Recipe { name: "fp8lm-1".into(), activations: BF16, linears, rest, overrides }

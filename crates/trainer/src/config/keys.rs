@@ -5,7 +5,7 @@ use std::{fmt, ops::RangeInclusive};
 use fp8lm_scaling::{Format, NAMES};
 use toml::Value;
 
-use Expected::{Blocks, Files, Number, Storage, Switch, Table, Tables, Whole, Word};
+use Expected::{Blocks, Files, Number, Storage, Switch, Table, Tables, Whole, Word, Words};
 
 /// The keys of a table.
 pub(super) type Keys = &'static [(&'static str, Expected)];
@@ -20,6 +20,7 @@ pub(super) enum Expected {
     Number(RangeInclusive<f64>),
     Switch,
     Word(&'static [&'static str]),
+    Words(&'static [&'static str]),
     /// A [`Format`].
     Storage,
     Files,
@@ -43,6 +44,7 @@ impl Expected {
             (Number(range), Value::Float(number)) => range.contains(number),
             (Number(range), Value::Integer(number)) => range.contains(&(*number as f64)),
             (Word(words), Value::String(word)) => words.contains(&word.as_str()),
+            (Words(words), Value::Array(items)) => items.iter().all(|item| Word(words).takes(item)),
             (Storage, Value::String(text)) => text.parse::<Format>().is_ok(),
             (Tables(_), Value::Array(items)) => items.iter().all(Value::is_table),
             (Files, Value::Array(items)) => items.iter().all(Value::is_str),
@@ -61,6 +63,7 @@ impl fmt::Display for Expected {
             Number(range) => write!(f, "a number from {:?} to {:?}", range.start(), range.end()),
             Switch => f.write_str("true or false"),
             Word(words) => write!(f, "one of {}", words.join(", ")),
+            Words(words) => write!(f, "a list of {}, in quotes and brackets", words.join(", ")),
             Storage => f.write_str(
                 "f32, bf16, f16, e4m3 or e5m2, the last three with `:exact` or `:pow2` for a \
                  scale, moments in the last two with `:expand` for groups",
@@ -127,6 +130,7 @@ const RECIPE: Keys = &[
     ("scale", Word(&["exact", "pow2"])),
     ("columns", Word(SOURCES)),
     ("attention_output", Word(SOURCES)),
+    ("stochastic", Words(ROUNDED)),
     ("overrides", Tables(OVERRIDE)),
 ];
 
@@ -137,6 +141,7 @@ const OVERRIDE: Keys = &[
 ];
 
 const FP8: &[&str] = &["e4m3", "e5m2"];
+const ROUNDED: &[&str] = &["gradient", "master", "first_moment", "second_moment", "working"];
 const SOURCES: &[&str] = &["codes", "e5m6", "values"];
 
 const DATA: Keys = &[

@@ -22,6 +22,7 @@ impl RecipeConfig {
             scale: None,
             columns: None,
             attention_output: None,
+            stochastic: None,
             overrides: Vec::new(),
         }
     }
@@ -39,6 +40,7 @@ impl RecipeConfig {
         replace(&mut linears.second_moment, self.second_moment);
         replace(&mut linears.gradient.head_room, self.head_room);
         replace(&mut linears.gradient.accumulation, self.grad_accumulation);
+        replace(&mut linears.stochastic, self.stochastic.clone());
         self.switch_products(linears)?;
         recipe.overrides.clone_from(&self.overrides);
         recipe.validate()?;

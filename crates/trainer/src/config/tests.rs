@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use super::*;
-use fp8lm_scaling::{Casts, Gemm, Precision};
+use fp8lm_scaling::{Casts, Gemm, Precision, Rounded};
 use toml::{Table, Value};
 
 /// The message of what `file`, laid over the quickstart, is refused with.
@@ -45,6 +45,7 @@ fn the_keys_are_those_of_the_structs() {
         scale: Some(ScaleRule::Pow2),
         columns: Some(Source::Values),
         attention_output: Some(Source::Codes),
+        stochastic: Some(vec![Rounded::Gradient]),
         overrides: vec![Override {
             blocks: Some([0, 1]),
             linear: Some(fp8lm_scaling::Linear::Down),
@@ -346,7 +347,7 @@ fn a_configuration_that_was_not_loaded_is_checked_too() {
     assert_eq!(message.lines().count(), 1);
 }
 
-const KEYS: [&str; 50] = [
+const KEYS: [&str; 51] = [
     "data.batch",
     "data.files",
     "data.micro_batches",
@@ -386,6 +387,7 @@ const KEYS: [&str; 50] = [
     "recipe.overrides.recipe",
     "recipe.scale",
     "recipe.second_moment",
+    "recipe.stochastic",
     "recipe.weight_gradient_format",
     "run.checkpoint_every",
     "run.compare",

@@ -1,7 +1,7 @@
 //! The master weights or one of the moments, however they are scaled.
 
 use fp8lm_device::{DType, Result};
-use fp8lm_formats::{E4M3, E5M2};
+use fp8lm_formats::{E4M3, E5M2, philox::StochasticStream};
 use half::f16;
 
 #[cfg(target_arch = "x86_64")]
@@ -45,7 +45,7 @@ impl<'a> State<'a> {
             }
         };
         let (values, scale) = (args.states_mut(index, n)?, args.write(index + 1, 1)?);
-        let part = Part { values, scale: scale[0], groups: None };
+        let part = Part { values, scale: scale[0], groups: None, noise: None, first: 0 };
         Ok(Self { part, scale: scale.first_mut(), rule, fp_max })
     }
 
@@ -57,7 +57,8 @@ impl<'a> State<'a> {
         };
         let scale = args.write(index + 1, 2 * n.div_ceil(GROUP))?;
         let groups = Some(GroupsMut::new(expansion, scale));
-        let part = Part { values: args.states_mut(index, n)?, scale: 1.0, groups };
+        let values = args.states_mut(index, n)?;
+        let part = Part { values, scale: 1.0, groups, noise: None, first: 0 };
         Ok(Self { part, scale: None, rule: Rule::None, fp_max: 1.0 })
     }
 
@@ -69,6 +70,11 @@ impl<'a> State<'a> {
     /// What values are multiplied by when read.
     pub(super) fn inverse(&self) -> f32 {
         if self.rule == Rule::None { 1.0 } else { 1.0 / self.part.scale }
+    }
+
+    /// Has the random words of a stream round it.
+    pub(super) fn set_noise(&mut self, noise: StochasticStream) {
+        self.part.noise = Some(noise);
     }
 
     /// Chooses the scale that values are stored under.
@@ -86,6 +92,10 @@ pub(super) struct Part<'a> {
     /// What is multiplied in before values are stored.
     pub(super) scale: f32,
     groups: Option<GroupsMut<'a>>,
+    /// The random words of the tensor, if they round.
+    noise: Option<StochasticStream>,
+    /// The place of the first element in the tensor.
+    first: u64,
 }
 
 impl Part<'_> {
@@ -95,10 +105,11 @@ impl Part<'_> {
         Known::of(self.values.as_states().slice).filter(|_| self.groups.is_none())
     }
 
-    /// The same, to be written.
+    /// The same, to be written, unless at random.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn known_mut(&mut self) -> Option<KnownMut<'_>> {
-        KnownMut::of(&mut self.values.slice).filter(|_| self.groups.is_none())
+        let plain = self.groups.is_none() && self.noise.is_none();
+        KnownMut::of(&mut self.values.slice).filter(|_| plain)
     }
 
     /// Reads the `out.len()` elements from `first` on, still under the scale of the tensor.
@@ -117,7 +128,13 @@ impl Part<'_> {
             Some(groups) => groups.encode(first, values),
             None => values.iter_mut().for_each(|value| *value *= self.scale),
         }
-        self.values.store(first, values);
+        let Some(noise) = &self.noise else { return self.values.store(first, values) };
+        for (block, values) in (0..).zip(values.chunks(WORDS)) {
+            let (first, mut words) = (first + block * WORDS, [0; WORDS]);
+            let words = &mut words[..values.len()];
+            noise.fill(self.first + first as u64, words);
+            self.values.store_stochastic(first, values, words);
+        }
     }
 }
 
@@ -126,7 +143,11 @@ impl Rows for Part<'_> {
     fn split(self, rows: usize) -> (Self, Self) {
         let (left, right) = self.values.split_at(rows);
         let (left_groups, right_groups) = self.groups.map(|groups| groups.split(rows)).unzip();
-        let part = |values, groups| Self { values, scale: self.scale, groups };
-        (part(left, left_groups), part(right, right_groups))
+        let (scale, noise, middle) = (self.scale, self.noise, self.first + rows as u64);
+        let part = |values, groups, first| Self { values, scale, groups, noise, first };
+        (part(left, left_groups, self.first), part(right, right_groups, middle))
     }
 }
+
+/// Random words made at a time.
+const WORDS: usize = 128;
