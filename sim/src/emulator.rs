@@ -53,10 +53,20 @@ impl Emulator {
     pub fn new(options: Options) -> Self {
         let Options { threads, isa, memory_bytes } = options;
         let name = format!("emulator, {threads} threads");
+        Self::with(Properties { name, memory_bytes }, Workers::new(threads, isa))
+    }
+
+    /// Another emulator with the same options, memory of its own and the threads of this one, so
+    /// that the ranks of a process share one pool of threads. Both may work at once.
+    pub fn sibling(&self) -> Self {
+        Self::with(self.properties.clone(), self.lock().sibling())
+    }
+
+    fn with(properties: Properties, workers: Workers) -> Self {
         Self {
-            properties: Properties { name, memory_bytes },
+            properties,
             pool: Arc::default(),
-            workers: Mutex::new(Workers::new(threads, isa)),
+            workers: Mutex::new(workers),
             streams: AtomicU32::new(0),
             events: AtomicU64::new(0),
         }

@@ -1,7 +1,7 @@
 //! Rows shared out over threads, each computed whole by one of them, so that the number of
 //! threads changes no bit.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use bytemuck::Pod;
 use fp8lm_formats::Isa;
@@ -15,7 +15,7 @@ use crate::{
 /// The threads of a device and the instruction set they use.
 #[derive(Debug)]
 pub(crate) struct Workers {
-    pool: Option<rayon::ThreadPool>,
+    pool: Option<Arc<rayon::ThreadPool>>,
     isa: Isa,
     scratch: ScratchPool,
 }
@@ -24,16 +24,18 @@ impl Workers {
     /// `threads` threads; one thread is the caller's own.
     pub(crate) fn new(threads: usize, isa: Isa) -> Self {
         let build = || rayon::ThreadPoolBuilder::new().num_threads(threads).build().ok();
-        Self {
-            pool: if threads > 1 { build() } else { None },
-            isa,
-            scratch: ScratchPool::default(),
-        }
+        let pool = if threads > 1 { build().map(Arc::new) } else { None };
+        Self { pool, isa, scratch: ScratchPool::default() }
+    }
+
+    /// The same threads once more, for another device.
+    pub(crate) fn sibling(&self) -> Self {
+        Self { pool: self.pool.clone(), isa: self.isa, scratch: ScratchPool::default() }
     }
 
     /// The number of threads that work at once.
     pub(crate) fn threads(&self) -> usize {
-        self.pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads)
+        self.pool.as_ref().map_or(1, |pool| pool.current_num_threads())
     }
 
     /// The instruction set that bodies are compiled for.
@@ -188,6 +190,8 @@ tuple_of_rows!(A: 0, B: 1, C: 2, D: 3);
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::HashSet, sync::Mutex, thread};
+
     use super::*;
 
     #[test]
@@ -204,5 +208,26 @@ mod tests {
                 assert_eq!(seen, vec![1; rows], "{threads} threads, {rows} rows");
             }
         }
+    }
+
+    #[test]
+    fn siblings_work_at_once_on_the_same_threads() {
+        let workers = Workers::new(2, Isa::portable());
+        let ids = Mutex::new(HashSet::new());
+        let work = |workers: &Workers| {
+            let mut seen = vec![0u32; 10_000];
+            workers.rows(seen.len(), 8, seen.as_mut_slice(), |_, seen| {
+                ids.lock().unwrap().insert(thread::current().id());
+                seen.iter_mut().for_each(|row| *row += 1);
+            });
+            assert!(seen.iter().all(|row| *row == 1));
+        };
+        let siblings = [workers.sibling(), workers.sibling().sibling()];
+        thread::scope(|scope| {
+            siblings.iter().for_each(|workers| drop(scope.spawn(|| work(workers))));
+            work(&workers);
+        });
+        let ids = ids.into_inner().unwrap();
+        assert!(ids.len() <= 2, "{} threads worked", ids.len());
     }
 }
