@@ -14,7 +14,7 @@ use support::{
 const FORMATS: [DType; 2] = [DType::E4M3, DType::E5M2];
 /// Also rows that are longer than what is cast at once, and whole blocks over more than that.
 const SHAPES: [[usize; 2]; 7] =
-    [[1, 1], [2, 31], [3, 128], [130, 129], [257, 300], [2, 2_177], [20, 256]];
+    [[1, 1], [2, 31], [3, 128], [130, 129], [257, 300], [2, 4_225], [37, 256]];
 const CASTS: [(Blocks, BlockRule, bool); 9] = [
     (Blocks::Tile, BlockRule::Exact, true),
     (Blocks::Tile, BlockRule::Exact, false),

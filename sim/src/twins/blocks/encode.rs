@@ -123,9 +123,14 @@ impl Encoder<'_> {
         }
         factors.iter_mut().for_each(|factor| *factor = self.rule.factor::<L>(*factor));
         let (mut tally, mut buffer) = (Tally::default(), Vec::new());
-        for (row, code) in rows.zip(code.chunks_mut(self.cols)) {
+        // Without short blocks several rows are as one.
+        let together = if self.cols.is_multiple_of(width) { (CHUNK / self.cols).max(1) } else { 1 };
+        let (factors, cols) = (factors.repeat(together), together * self.cols);
+        let starts = (rows.start * self.cols..).step_by(cols);
+        for (start, code) in starts.zip(code.chunks_mut(cols)) {
             let chunks = code.chunks_mut(CHUNK).zip(factors.chunks(CHUNK / width));
-            for (first, (code, factors)) in (row * self.cols..).step_by(CHUNK).zip(chunks) {
+            for (first, (code, factors)) in (start..).step_by(CHUNK).zip(chunks) {
+                let factors = &factors[..code.len().div_ceil(width)];
                 let values = self.x.read(first, code.len(), &mut buffer);
                 tally = tally.and(self.encode_chunk(isa, values, (factors, amax), code));
             }
