@@ -152,6 +152,7 @@ impl Encoder {
         let (pairs, single) = groups.as_chunks::<2>();
         let (pair_codes, single_codes) = group_codes.as_chunks_mut::<2>();
         for (x, out) in pairs.iter().zip(pair_codes) {
+            fetch_ahead(x);
             let codes = self.quotients::<L, 2, FINITE>(|i| load(&x[i]), divisor_and_below);
             store::<false, L>(codes[0], &mut out[0]);
             store::<false, L>(codes[1], &mut out[1]);
@@ -285,6 +286,16 @@ fn load(x: &[f32; WIDTH]) -> [__m512; 4] {
     unsafe { [0, 16, 32, 48].map(|i| _mm512_loadu_ps(x.add(i))) }
 }
 
+/// Asks for as many values as `x` that lie [`AHEAD`] behind it: the arithmetic leaves time to load them.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn fetch_ahead(x: &[[f32; WIDTH]; 2]) {
+    let ahead = x.as_ptr().cast::<f32>().wrapping_add(AHEAD).cast::<i8>();
+    for line in 0..size_of_val(x) / WIDTH {
+        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line * WIDTH));
+    }
+}
+
 /// Fewer than 64 values, and zeros after them.
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -339,6 +350,8 @@ const fn dword_places() -> [u8; WIDTH] {
 
 /// 2^-21, how much a reciprocal is lowered, so that no product is above the quotient.
 const MARGIN: f32 = f32::EPSILON * 4.0;
+/// Values to be fetched before they are read: what a caller casts at a time.
+const AHEAD: usize = 2048;
 /// Divisors that are looked at together.
 const BATCH: usize = 16;
 /// Codes in a vector, and in a cache line.
