@@ -50,6 +50,36 @@ pub(crate) fn amax(amax: f32, values: &[f32]) -> f32 {
     f32::from_bits(bits.min(INFINITY))
 }
 
+/// Raises each of `maxima` to the largest magnitude of its column of `values`, bits of NaNs being the largest. Four rows
+/// at a time, for to read and write the maxima takes longer than to compare.
+#[inline(always)]
+pub(crate) fn raise_columns(maxima: &mut [f32], values: &[f32]) {
+    let cols = maxima.len();
+    let quads = values.chunks_exact(4 * cols);
+    let rest = quads.remainder().chunks_exact(cols);
+    for quad in quads {
+        let (ab, cd) = quad.split_at(2 * cols);
+        let ((a, b), (c, d)) = (ab.split_at(cols), cd.split_at(cols));
+        for ((((maximum, a), b), c), d) in maxima.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+            *maximum = largest([*maximum, *a, *b, *c, *d]);
+        }
+    }
+    for row in rest {
+        for (maximum, x) in maxima.iter_mut().zip(row) {
+            *maximum = largest([*maximum, *x]);
+        }
+    }
+}
+
+#[inline(always)]
+fn largest<const N: usize>(values: [f32; N]) -> f32 {
+    let mut bits = 0;
+    for value in values {
+        bits = (value.to_bits() & !SIGN).max(bits);
+    }
+    f32::from_bits(bits)
+}
+
 /// The largest magnitude of many runs of values, kept in as many lanes as a SIMD register has:
 /// to fold them after every short run would take longer than the run.
 #[derive(Clone, Copy, Default)]

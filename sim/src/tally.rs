@@ -5,7 +5,7 @@ use fp8lm_formats::{Fp8, layout::Layout};
 use crate::scale::{self, SIGN};
 
 /// Elements that are cast and then counted: they stay in the first-level cache.
-pub(crate) const CHUNK: usize = 2048;
+pub(crate) const CHUNK: usize = 4096;
 
 /// The largest magnitude, and how many elements a format has not held.
 #[derive(Clone, Copy, Debug, Default)]

@@ -17,6 +17,8 @@ pub struct Runs<'a> {
     pub len: usize,
     /// No magnitude is larger; infinite if there may be a NaN.
     pub amax: f32,
+    /// How many values further on the caller reads next: they are fetched meanwhile. Of no effect on codes.
+    pub ahead: usize,
 }
 
 /// The same bits with any instruction set.
@@ -64,7 +66,7 @@ impl<L: Layout> Fp8<L> {
     ///
     /// let x = [1.0, 2.0, 30.0, 40.0, 0.5];
     /// let mut codes = [E4M3::ZERO; 5];
-    /// let runs = Runs { divisors: &[2.0, 40.0, 0.5], len: 2, amax: 40.0 };
+    /// let runs = Runs { divisors: &[2.0, 40.0, 0.5], len: 2, amax: 40.0, ahead: 0 };
     /// E4M3::encode_runs_on(Isa::best(), &x, runs, &mut codes, Overflow::Saturate);
     /// assert_eq!(codes.map(f32::from), [0.5, 1.0, 0.75, 1.0, 1.0]);
     /// ```
@@ -79,7 +81,7 @@ impl<L: Layout> Fp8<L> {
         out: &mut [Self],
         overflow: Overflow,
     ) {
-        let Runs { divisors, len, amax } = runs;
+        let Runs { divisors, len, amax, .. } = runs;
         assert_eq!(x.len(), out.len(), "as many codes as values");
         assert_eq!(divisors.len(), x.len().div_ceil(len), "one divisor a run");
         #[cfg(target_arch = "x86_64")]
@@ -87,9 +89,9 @@ impl<L: Layout> Fp8<L> {
             // SAFETY: the features were found when `isa` was made.
             return unsafe {
                 if amax.is_finite() {
-                    avx512::encode_runs::<L, true>(x, (divisors, len), out, overflow)
+                    avx512::encode_runs::<L, true>(x, runs, out, overflow)
                 } else {
-                    avx512::encode_runs::<L, false>(x, (divisors, len), out, overflow)
+                    avx512::encode_runs::<L, false>(x, runs, out, overflow)
                 }
             };
         }

@@ -81,7 +81,7 @@ fn check_run<L: Layout>(x: &[f32], divisor: f32, amax: f32) {
         for overflow in MODES {
             let mut out = vec![Fp8::<L>::ZERO; x.len()];
             let divisors = vec![divisor; x.len().div_ceil(128)];
-            let runs = Runs { divisors: &divisors, len: 128, amax };
+            let runs = Runs { divisors: &divisors, len: 128, amax, ahead: 512 };
             Fp8::encode_runs_on(isa, x, runs, &mut out, overflow);
             let want = |i: usize| Fp8::from_f32(x[i] / divisor, overflow);
             assert_codes(&out, x, want, (isa, overflow, divisor));
@@ -116,7 +116,7 @@ fn runs_have_any_length() {
                 let x = &x[..count];
                 let divisors: Vec<_> = (0..count.div_ceil(len)).map(|i| 0.1 + i as f32).collect();
                 let mut out = vec![E4M3::ZERO; count];
-                let runs = Runs { divisors: &divisors, len, amax: f32::MAX };
+                let runs = Runs { divisors: &divisors, len, amax: f32::MAX, ahead: 0 };
                 E4M3::encode_runs_on(isa, x, runs, &mut out, Overflow::Saturate);
                 let want = |i: usize| E4M3::from_f32_saturating(x[i] / divisors[i / len]);
                 assert_codes(&out, x, want, (isa, Overflow::Saturate, len as f32));
@@ -160,7 +160,7 @@ fn check_decode<L: Layout>() {
 #[test]
 #[should_panic(expected = "one divisor a run")]
 fn every_run_has_a_divisor() {
-    let runs = Runs { divisors: &[1.0], len: 2, amax: 1.0 };
+    let runs = Runs { divisors: &[1.0], len: 2, amax: 1.0, ahead: 0 };
     let isa = Isa::portable();
     E4M3::encode_runs_on(isa, &[1.0; 3], runs, &mut [E4M3::ZERO; 3], MODES[0]);
 }

@@ -116,10 +116,10 @@ impl Encoder<'_> {
         factors: &mut [f32],
     ) -> Tally {
         let width = self.blocks.width;
-        self.accumulate(rows.clone(), factors, scale::amax);
+        self.block_amaxes(rows.clone(), factors);
         let amax = scale::amax(0.0, factors);
         if amax.is_infinite() {
-            self.accumulate(rows.clone(), factors, largest_finite);
+            self.finite_amaxes(rows.clone(), factors);
         }
         factors.iter_mut().for_each(|factor| *factor = self.rule.factor::<L>(*factor));
         let (mut tally, mut buffer) = (Tally::default(), Vec::new());
@@ -138,21 +138,27 @@ impl Encoder<'_> {
         tally
     }
 
-    /// Folds every block of `rows` into one number, from 0.
+    /// Finds the largest magnitude of every block of `rows`.
     #[inline(always)]
-    fn accumulate(
-        &self,
-        rows: Range<usize>,
-        blocks: &mut [f32],
-        largest: impl Fn(f32, &[f32]) -> f32,
-    ) {
-        let width = self.blocks.width;
+    fn block_amaxes(&self, rows: Range<usize>, blocks: &mut [f32]) {
+        let (mut maxima, mut buffer) = (vec![0.0; self.cols], Vec::new());
+        for first in rows.clone().step_by(4) {
+            let values = rows.end.min(first + 4) * self.cols - first * self.cols;
+            scale::raise_columns(&mut maxima, self.x.read(first * self.cols, values, &mut buffer));
+        }
+        for (block, maxima) in blocks.iter_mut().zip(maxima.chunks(self.blocks.width)) {
+            *block = scale::amax(0.0, maxima);
+        }
+    }
+
+    /// As [`block_amaxes`](Self::block_amaxes), of the finite ones.
+    fn finite_amaxes(&self, rows: Range<usize>, blocks: &mut [f32]) {
         blocks.fill(0.0);
         let mut buffer = Vec::new();
         for row in rows {
-            for (col, block) in (0..self.cols).step_by(width).zip(&mut *blocks) {
-                let len = width.min(self.cols - col);
-                *block = largest(*block, self.x.read(row * self.cols + col, len, &mut buffer));
+            let values = self.x.read(row * self.cols, self.cols, &mut buffer);
+            for (block, values) in blocks.iter_mut().zip(values.chunks(self.blocks.width)) {
+                *block = largest_finite(*block, values);
             }
         }
     }
@@ -168,7 +174,7 @@ impl Encoder<'_> {
     ) -> Tally {
         let len = self.blocks.width;
         if self.divide {
-            let runs = Runs { divisors: factors, len, amax };
+            let runs = Runs { divisors: factors, len, amax, ahead: self.ahead() };
             Fp8::encode_runs_on(isa, values, runs, code, Overflow::Saturate);
         } else {
             for ((x, code), factor) in values.chunks(len).zip(code.chunks_mut(len)).zip(factors) {
@@ -179,6 +185,16 @@ impl Encoder<'_> {
         let fits = amax.is_finite() && self.rule != Rule::Ocp;
         let over = if fits { 0 } else { self.overflows::<L>(values, factors) };
         Tally { amax, over, under: underflows(values, code) }
+    }
+
+    /// How far from where it casts it reads next. A row of blocks is read twice: a small one lies in the second-level
+    /// cache meanwhile, and of a large one it is the next row that takes long.
+    fn ahead(&self) -> usize {
+        match self.blocks.height * self.cols {
+            _ if self.blocks.height == 1 => CHUNK,
+            0..=SMALL => NEAR,
+            row => row,
+        }
     }
 
     #[inline(always)]
@@ -210,3 +226,8 @@ fn in_range<L: Layout>() -> f32 {
     let half_step = (1 << (23 - L::MANTISSA_BITS)) / 2;
     f32::from_bits(max.to_f32().to_bits() + half_step - u32::from(max.to_bits() & 1))
 }
+
+/// Elements of a row of blocks that the second-level cache holds, half a megabyte.
+const SMALL: usize = 1 << 17;
+/// Elements that the first-level cache is to get in time from the second.
+const NEAR: usize = 512;
