@@ -50,8 +50,8 @@ pub(crate) fn amax(amax: f32, values: &[f32]) -> f32 {
     f32::from_bits(bits.min(INFINITY))
 }
 
-/// Raises each of `maxima` to the largest magnitude of its column of `values`, bits of NaNs being the largest. Four rows
-/// at a time, for to read and write the maxima takes longer than to compare.
+/// Raises each of `maxima` to the largest magnitude of its column of `values`, NaN being the largest. It takes four
+/// rows at a time, for to read and write the maxima takes longer than to compare.
 #[inline(always)]
 pub(crate) fn raise_columns(maxima: &mut [f32], values: &[f32]) {
     let cols = maxima.len();

@@ -120,8 +120,8 @@ impl Encoder {
     /// The codes of `x / divisor` for `N` groups, mostly without the division, which takes longer than all the rest.
     ///
     /// The reciprocal, its product `y` with `x` and the quotient `d` are each rounded once, with relative errors of at
-    /// most 2^-24: they differ by less than a quarter of 2^-19 of their binade, which is the last place of a sum
-    /// with [`GUARD_BITS`]. The sum is rounded by at most half of one, and one is in it besides, with the half step that
+    /// most 2^-24: they differ by less than a quarter of 2^-19 of their binade, which is the last place of a sum with
+    /// [`GUARD_BITS`]. The sum is rounded by at most half of one, and one is in it besides, with the half step that
     /// makes its upper part the code. So where the guard is neither 0 nor 1, `d` has the same code and is no tie.
     /// Elsewhere the groups are divided. Where a product underflows, all three are far below the smallest value of the
     /// format and round to zero; what overflows is cut to the limit.
