@@ -19,21 +19,21 @@ mod rope;
 mod scale;
 mod stochastic;
 
-pub(crate) const ALL: &[&[Kernel]] = &[
-    activation::KERNELS,
-    adamw::KERNELS,
-    attention::KERNELS,
-    blocks::KERNELS,
-    cast::KERNELS,
-    cross_entropy::KERNELS,
-    embedding::KERNELS,
-    gemm::KERNELS,
-    gradient::KERNELS,
-    groups::KERNELS,
-    norm::KERNELS,
-    quantize::KERNELS,
-    reduce::KERNELS,
-    rope::KERNELS,
-    scale::KERNELS,
-    stochastic::KERNELS,
+pub(crate) const ALL: &[(&str, &[Kernel])] = &[
+    ("activation", activation::KERNELS),
+    ("adamw", adamw::KERNELS),
+    ("attention", attention::KERNELS),
+    ("blocks", blocks::KERNELS),
+    ("cast", cast::KERNELS),
+    ("cross_entropy", cross_entropy::KERNELS),
+    ("embedding", embedding::KERNELS),
+    ("gemm", gemm::KERNELS),
+    ("gradient", gradient::KERNELS),
+    ("groups", groups::KERNELS),
+    ("norm", norm::KERNELS),
+    ("quantize", quantize::KERNELS),
+    ("reduce", reduce::KERNELS),
+    ("rope", rope::KERNELS),
+    ("scale", scale::KERNELS),
+    ("stochastic", stochastic::KERNELS),
 ];

@@ -2,6 +2,8 @@
 
 use fp8lm_device::DType;
 
+use crate::Code;
+
 /// One kernel.
 #[derive(Debug)]
 pub struct Kernel {
@@ -13,6 +15,8 @@ pub struct Kernel {
     pub contract: Contract,
     /// Its parameters, in the order of a launch.
     pub params: &'static [Param],
+    /// Where its device code comes from.
+    pub code: Code,
 }
 
 /// What a kernel promises of its bits.

@@ -13,16 +13,21 @@
 //! Limits: the table knows kinds, types and overlap of arguments. Shapes are checked where
 //! launches are built.
 
+pub mod abi;
 mod check;
+mod code;
 mod families;
 mod kernel;
+mod sources;
 
 pub use check::check;
+pub use code::{Code, Cuda, Entry, Extents};
 pub use kernel::{Contract, Kernel, Kind, Param};
+pub use sources::{Module, Source, headers, modules, shim};
 
 /// Every kernel, family by family.
 pub fn table() -> impl Iterator<Item = &'static Kernel> {
-    families::ALL.iter().flat_map(|family| family.iter())
+    families::ALL.iter().flat_map(|(_, kernels)| kernels.iter())
 }
 
 /// The kernel of that name.

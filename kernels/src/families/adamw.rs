@@ -1,6 +1,7 @@
 //! AdamW with states each in its own format (FP8-LM, section 2.2).
 
 use crate::{
+    Code,
     Contract::Exact,
     Kernel,
     kernel::{F32, F64, STATE, U32, f32, read, u32, u64, update, write},
@@ -19,6 +20,7 @@ pub(super) const KERNELS: &[Kernel] = &[
             f32("beta1"),
             f32("beta2"),
         ],
+        code: Code::Library,
     },
     Kernel {
         name: "adamw",
@@ -52,6 +54,7 @@ pub(super) const KERNELS: &[Kernel] = &[
             f32("eps"),
             f32("decay"),
         ],
+        code: Code::Library,
     },
     Kernel {
         name: "adamw_stochastic",
@@ -83,5 +86,6 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("tensor"),
             u32("step"),
         ],
+        code: Code::Library,
     },
 ];

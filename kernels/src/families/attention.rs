@@ -8,6 +8,7 @@
 //! (`docs/numerics.md`).
 
 use crate::{
+    Code,
     Contract::ExactGivenOrder,
     Kernel,
     kernel::{F32, FLOAT, f32, read, u32, write},
@@ -31,6 +32,7 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("head_dim"),
             f32("softmax_scale"),
         ],
+        code: Code::Library,
     },
     Kernel {
         name: "attention_backward",
@@ -50,5 +52,6 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("head_dim"),
             f32("softmax_scale"),
         ],
+        code: Code::Library,
     },
 ];

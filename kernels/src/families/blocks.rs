@@ -4,6 +4,7 @@
 //! Of the types of `scale_inv`, E8M0 is for the rules that give powers of two.
 
 use crate::{
+    Code,
     Contract::Exact,
     Kernel, Param,
     kernel::{F32, FACTOR, FLOAT, FP8, U8, U64, read, u32, update, write},
@@ -19,6 +20,7 @@ pub(super) const KERNELS: &[Kernel] = &[
               not 0 before and 0 after.",
         contract: Exact,
         params: QUANTIZE,
+        code: Code::Library,
     },
     Kernel {
         name: "quantize_block",
@@ -26,6 +28,7 @@ pub(super) const KERNELS: &[Kernel] = &[
               ceil(cols / 128)].",
         contract: Exact,
         params: QUANTIZE,
+        code: Code::Library,
     },
     Kernel {
         name: "quantize_mx",
@@ -34,6 +37,7 @@ pub(super) const KERNELS: &[Kernel] = &[
               to [-126, 127].",
         contract: Exact,
         params: QUANTIZE,
+        code: Code::Library,
     },
     Kernel {
         name: "quantize_tile_transpose",
@@ -48,24 +52,28 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("cols"),
             u32("rule"),
         ],
+        code: Code::Library,
     },
     Kernel {
         name: "dequantize_tile",
         doc: "y[r, c] = RN(decode(code[r, c]) * scale_inv[r, c / 128]), then rounded to y's type; code and y are [rows, cols].",
         contract: Exact,
         params: DEQUANTIZE,
+        code: Code::Library,
     },
     Kernel {
         name: "dequantize_block",
         doc: "As `dequantize_tile` with scale_inv[r / 128, c / 128].",
         contract: Exact,
         params: DEQUANTIZE,
+        code: Code::Library,
     },
     Kernel {
         name: "dequantize_mx",
         doc: "As `dequantize_tile` with scale_inv[r, c / 32].",
         contract: Exact,
         params: DEQUANTIZE,
+        code: Code::Library,
     },
     Kernel {
         name: "quantize_e5m6",
@@ -79,6 +87,7 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("rows"),
             u32("cols"),
         ],
+        code: Code::Library,
     },
     Kernel {
         name: "dequantize_e5m6",
@@ -91,6 +100,7 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("rows"),
             u32("cols"),
         ],
+        code: Code::Library,
     },
 ];
 

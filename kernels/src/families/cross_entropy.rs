@@ -1,6 +1,7 @@
 //! Cross-entropy fused with softmax, loss and gradient in one pass over the logits.
 
 use crate::{
+    Code,
     Contract::ExactGivenOrder,
     Kernel,
     kernel::{F32, FLOAT, U32, f32, read, u32, write},
@@ -21,4 +22,5 @@ pub(super) const KERNELS: &[Kernel] = &[Kernel {
         u32("cols"),
         f32("gradient_scale"),
     ],
+    code: Code::Library,
 }];

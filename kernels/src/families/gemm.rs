@@ -7,6 +7,7 @@
 //! The outermost sum of each starts from +0, or, if `from_d` is 1, from what d holds.
 
 use crate::{
+    Code,
     Contract::ExactGivenOrder,
     Kernel, Param,
     kernel::{F32, FLOAT, FP8, HALF_OR_FP8, OPERAND, read, u32, update},
@@ -28,6 +29,7 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("layout"),
             u32("from_d"),
         ],
+        code: Code::Library,
     },
     Kernel {
         name: "gemm_wgmma",
@@ -44,6 +46,7 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("layout"),
             u32("from_d"),
         ],
+        code: Code::Library,
     },
     Kernel {
         name: "gemm_cublaslt",
@@ -59,6 +62,7 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("layout"),
             u32("from_d"),
         ],
+        code: Code::Library,
     },
     Kernel {
         name: "gemm_scaled_f32",
@@ -66,18 +70,21 @@ pub(super) const KERNELS: &[Kernel] = &[
               d's type. Both operands are K-contiguous: a [m, k], b [n, k]; d is [m, n].",
         contract: ExactGivenOrder,
         params: SCALED,
+        code: Code::Library,
     },
     Kernel {
         name: "gemm_scaled_wgmma",
         doc: "`gemm_scaled_f32` with the accumulator of `gemm_wgmma`.",
         contract: ExactGivenOrder,
         params: SCALED,
+        code: Code::Library,
     },
     Kernel {
         name: "gemm_scaled_cublaslt",
         doc: "`gemm_scaled_f32` with the accumulator of `gemm_cublaslt`.",
         contract: ExactGivenOrder,
         params: SCALED,
+        code: Code::Library,
     },
     Kernel {
         name: "gemm_block_f32",
@@ -86,12 +93,14 @@ pub(super) const KERNELS: &[Kernel] = &[
               [m, ceil(k / 128)], b_scale_inv [ceil(n / b_vectors), ceil(k / 128)] with b_vectors 1 or 128; d is [m, n].",
         contract: ExactGivenOrder,
         params: BLOCK,
+        code: Code::Library,
     },
     Kernel {
         name: "gemm_block_wgmma",
         doc: "`gemm_block_f32` with P the accumulator of `gemm_wgmma` over the block, from +0.",
         contract: ExactGivenOrder,
         params: BLOCK,
+        code: Code::Library,
     },
 ];
 

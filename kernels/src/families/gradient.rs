@@ -1,6 +1,7 @@
 //! Accumulation of gradients over micro-batches, and automatic scaling.
 
 use crate::{
+    Code,
     Contract::Exact,
     Kernel,
     kernel::{F32, FLOAT, FP8, U32, U64, read, u64, update},
@@ -12,12 +13,14 @@ pub(super) const KERNELS: &[Kernel] = &[
         doc: "y[i] = RN(y[i] + x[i]).",
         contract: Exact,
         params: &[read("x", FLOAT), update("y", F32)],
+        code: Code::Library,
     },
     Kernel {
         name: "accumulate_dequantized",
         doc: "y[i] = RN(y[i] + RN(decode(code[i]) * scale_inv[0])).",
         contract: Exact,
         params: &[read("code", FP8), read("scale_inv", F32), update("y", F32)],
+        code: Code::Library,
     },
     Kernel {
         name: "auto_scale",
@@ -25,5 +28,6 @@ pub(super) const KERNELS: &[Kernel] = &[
               > elements, mu[0] = mu[0] / 2, else mu[0] = RN(mu[0] * f32(2^(1/1000))); then within [2^-16, 2^16]. Nothing changes where skip[0] is not 0.",
         contract: Exact,
         params: &[read("counts", U64), read("skip", U32), update("mu", F32), u64("elements")],
+        code: Code::Library,
     },
 ];

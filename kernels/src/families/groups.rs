@@ -1,6 +1,7 @@
 //! Quantisation in groups whose range is expanded (COAT, arXiv 2410.19313).
 
 use crate::{
+    Code,
     Contract::Exact,
     Kernel,
     kernel::{F32, FLOAT, FP8, read, write},
@@ -16,6 +17,7 @@ pub(super) const KERNELS: &[Kernel] = &[
               are those of the documentation.",
         contract: Exact,
         params: &[read("x", FLOAT), write("code", FP8), write("scale", F32)],
+        code: Code::Library,
     },
     Kernel {
         name: "dequantize_groups",
@@ -23,5 +25,6 @@ pub(super) const KERNELS: &[Kernel] = &[
               sign of code, each operation rounded once, then rounded to y's type.",
         contract: Exact,
         params: &[read("code", FP8), read("scale", F32), write("y", FLOAT)],
+        code: Code::Library,
     },
 ];

@@ -5,6 +5,7 @@
 //! inside a chunk, chunk sums added by a binary tree over adjacent chunks, an odd one carried up.
 
 use crate::{
+    Code,
     Contract::ExactGivenOrder,
     Kernel,
     kernel::{F32, FLOAT, f32, read, u32, write},
@@ -24,6 +25,7 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("cols"),
             f32("eps"),
         ],
+        code: Code::Library,
     },
     Kernel {
         name: "rms_norm_backward",
@@ -40,6 +42,7 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("rows"),
             u32("cols"),
         ],
+        code: Code::Library,
     },
     Kernel {
         name: "layer_norm",
@@ -57,6 +60,7 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("cols"),
             f32("eps"),
         ],
+        code: Code::Library,
     },
     Kernel {
         name: "layer_norm_backward",
@@ -75,5 +79,6 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("rows"),
             u32("cols"),
         ],
+        code: Code::Library,
     },
 ];

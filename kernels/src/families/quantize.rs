@@ -1,6 +1,7 @@
 //! Per-tensor quantisation: amax, scale, codes, and back.
 
 use crate::{
+    Code,
     Contract::Exact,
     Kernel,
     kernel::{F32, FLOAT, FP8, STATE, U32, U64, f32, read, u32, update, write},
@@ -12,6 +13,7 @@ pub(super) const KERNELS: &[Kernel] = &[
         doc: "amax[0] = max over i of abs(x[i]), NaN counting as +Inf; +0 for no elements.",
         contract: Exact,
         params: &[read("x", FLOAT), write("amax", F32)],
+        code: Code::Library,
     },
     Kernel {
         name: "scale_from_amax",
@@ -27,12 +29,14 @@ pub(super) const KERNELS: &[Kernel] = &[
             f32("fp_max"),
             u32("rule"),
         ],
+        code: Code::Library,
     },
     Kernel {
         name: "push_amax",
         doc: "history [window >= 1]: history[count[0] mod window] = amax[0], or 0 where it is not finite; then count[0] += 1 and amax[0] = 0.",
         contract: Exact,
         params: &[update("amax", F32), update("history", F32), update("count", U32)],
+        code: Code::Library,
     },
     Kernel {
         name: "quantize",
@@ -46,6 +50,7 @@ pub(super) const KERNELS: &[Kernel] = &[
             update("amax", F32),
             update("counts", U64),
         ],
+        code: Code::Library,
     },
     Kernel {
         name: "quantize_transpose",
@@ -61,11 +66,13 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("rows"),
             u32("cols"),
         ],
+        code: Code::Library,
     },
     Kernel {
         name: "dequantize",
         doc: "y[i] = RN(decode(code[i]) * scale_inv[0]), then rounded to y's type.",
         contract: Exact,
         params: &[read("code", STATE), read("scale_inv", F32), write("y", FLOAT)],
+        code: Code::Library,
     },
 ];

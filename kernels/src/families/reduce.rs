@@ -5,6 +5,7 @@
 //! more values: the canonical sum of the canonical sums of chunks of 65,536.
 
 use crate::{
+    Code,
     Contract::ExactGivenOrder,
     Kernel,
     kernel::{F32, FLOAT, FP8, U32, f32, read, write},
@@ -16,18 +17,21 @@ pub(super) const KERNELS: &[Kernel] = &[
         doc: "y[0] = the canonical sum of x.",
         contract: ExactGivenOrder,
         params: &[read("x", F32), write("y", F32)],
+        code: Code::Library,
     },
     Kernel {
         name: "sum_squares",
         doc: "y[0] = the canonical sum of RN(x[i] * x[i]).",
         contract: ExactGivenOrder,
         params: &[read("x", FLOAT), write("y", F32)],
+        code: Code::Library,
     },
     Kernel {
         name: "sum_squares_dequantized",
         doc: "y[0] = the canonical sum of RN(g * g) with g = RN(decode(code[i]) * scale_inv[0]).",
         contract: ExactGivenOrder,
         params: &[read("code", FP8), read("scale_inv", F32), write("y", F32)],
+        code: Code::Library,
     },
     Kernel {
         name: "clip",
@@ -42,5 +46,6 @@ pub(super) const KERNELS: &[Kernel] = &[
             write("skip", U32),
             f32("max_norm"),
         ],
+        code: Code::Library,
     },
 ];

@@ -1,6 +1,7 @@
 //! Rotary position embedding, on queries and keys in place.
 
 use crate::{
+    Code,
     Contract::Exact,
     Kernel,
     kernel::{F32, FLOAT, read, u32, update},
@@ -22,4 +23,5 @@ pub(super) const KERNELS: &[Kernel] = &[Kernel {
         u32("head_dim"),
         u32("inverse"),
     ],
+    code: Code::Library,
 }];

@@ -1,6 +1,7 @@
 //! Quantisation that rounds up or down at random.
 
 use crate::{
+    Code,
     Contract::Exact,
     Kernel,
     kernel::{F32, FLOAT, FP8, U64, read, u32, u64, update, write},
@@ -22,4 +23,5 @@ pub(super) const KERNELS: &[Kernel] = &[Kernel {
         u32("draw"),
         u64("first"),
     ],
+    code: Code::Library,
 }];

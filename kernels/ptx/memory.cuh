@@ -1,0 +1,27 @@
+// Accesses of 16 bytes, the widest there are, and integer atomics, whose order does not show.
+#pragma once
+
+#include "cuda.cuh"
+
+struct alignas(16) Words4 {
+    u32 w[4];
+};
+
+struct alignas(8) Words2 {
+    u32 w[2];
+};
+
+DEVICE bool is_aligned(const void* address, u64 bytes) { return reinterpret_cast<u64>(address) % bytes == 0; }
+
+#ifdef __CUDACC__
+DEVICE void atomic_max(u32* address, u32 value) { atomicMax(address, value); }
+DEVICE void atomic_add(u64* address, u64 value) { atomicAdd(address, value); }
+#else
+DEVICE void atomic_max(u32* address, u32 value) {
+    u32 seen = __atomic_load_n(address, __ATOMIC_RELAXED);
+    while (seen < value &&
+           !__atomic_compare_exchange_n(address, &seen, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+}
+DEVICE void atomic_add(u64* address, u64 value) { __atomic_fetch_add(address, value, __ATOMIC_RELAXED); }
+#endif

@@ -1,0 +1,131 @@
+//! The texts that device code is compiled from.
+
+use crate::{Kernel, families};
+
+/// A file under `kernels/`.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// Its path there, as other files include it.
+    pub path: &'static str,
+    /// What it holds.
+    pub text: &'static str,
+}
+
+/// The device code of a family of kernels.
+#[derive(Clone, Copy, Debug)]
+pub struct Module {
+    /// The family's name.
+    pub name: &'static str,
+    /// Its file.
+    pub source: Source,
+    /// Its kernels.
+    pub kernels: &'static [Kernel],
+}
+
+/// Every family that has device code.
+pub fn modules() -> impl Iterator<Item = Module> {
+    families::ALL.iter().filter_map(|(name, kernels)| {
+        let path = |source: &&Source| source.path.strip_suffix(".cu") == Some(name);
+        let source = *SOURCES.iter().find(path)?;
+        Some(Module { name, source, kernels })
+    })
+}
+
+/// What the files of [`modules`] include.
+pub fn headers() -> &'static [Source] {
+    HEADERS
+}
+
+/// What runs device code on a CPU.
+pub fn shim() -> &'static [Source] {
+    SHIM
+}
+
+macro_rules! sources {
+    ($($path:literal),* $(,)?) => {
+        &[$(Source { path: $path, text: include_str!(concat!("../", $path)) }),*]
+    };
+}
+
+const SOURCES: &[Source] = sources!["scale.cu"];
+
+const HEADERS: &[Source] = sources![
+    "cuda.cuh",
+    "math.cuh",
+    "ptx/arith.cuh",
+    "ptx/convert.cuh",
+    "ptx/memory.cuh",
+    "ptx/shuffle.cuh",
+    "view.cuh",
+];
+
+const SHIM: &[Source] = sources!["shim/cuda.hpp", "shim/fibers.cpp", "shim/threads.cpp"];
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use fp8lm_device::DType;
+
+    use super::*;
+    use crate::{Code, Entry, abi::parameters};
+
+    #[test]
+    fn every_file_is_listed() {
+        let listed: BTreeSet<_> =
+            [SOURCES, HEADERS, SHIM].concat().iter().map(|source| source.path.to_owned()).collect();
+        let mut found = BTreeSet::new();
+        for folder in ["", "ptx/", "shim/"] {
+            let entries = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+            for entry in fs::read_dir(entries).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                if [".cu", ".cuh", ".cpp", ".hpp"].iter().any(|end| name.ends_with(end)) {
+                    found.insert(format!("{folder}{name}"));
+                }
+            }
+        }
+        assert_eq!(listed, found);
+    }
+
+    #[test]
+    fn entries_are_declared_as_the_table_says() {
+        for module in modules() {
+            for kernel in module.kernels {
+                let Code::Cuda(cuda) = &kernel.code else { continue };
+                for entry in cuda.entries {
+                    let declaration = declaration(kernel, entry, cuda.scratch.is_some());
+                    let text = module.source.text.split_whitespace().collect::<Vec<_>>().join(" ");
+                    let path = module.source.path;
+                    assert!(text.contains(&declaration), "{path} does not declare {declaration}");
+                }
+            }
+        }
+    }
+
+    fn declaration(kernel: &Kernel, entry: &Entry, scratch: bool) -> String {
+        let parameters = parameters(kernel, scratch).map(|(ty, name)| format!("{ty} {name}"));
+        let parameters = parameters.collect::<Vec<_>>().join(", ");
+        let Entry { name, block, .. } = entry;
+        format!("extern \"C\" __global__ void __launch_bounds__({block}) {name}({parameters})")
+    }
+
+    #[test]
+    fn every_entry_of_a_file_is_in_the_table() {
+        for module in modules() {
+            let cuda = module.kernels.iter().filter_map(|kernel| match &kernel.code {
+                Code::Cuda(cuda) => Some(cuda),
+                Code::Library => None,
+            });
+            let entries = cuda.map(|cuda| cuda.entries.len()).sum::<usize>();
+            let declared = module.source.text.matches("__global__").count();
+            assert_eq!(entries, declared, "{}", module.source.path);
+        }
+    }
+
+    #[test]
+    fn types_are_numbered_as_in_the_header() {
+        let names = DType::ALL.map(|dtype| format!("{dtype:?}")).join(", ");
+        let header = HEADERS.iter().find(|source| source.path == "view.cuh").unwrap();
+        assert!(header.text.contains(&format!("enum DType : u32 {{ {names} }};")), "{names}");
+    }
+}
