@@ -62,9 +62,20 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 
 /// The packages of the workspace, as `cargo metadata` describes them.
 pub(crate) fn packages() -> Result<Vec<Value>> {
+    serde_json::from_value(metadata()?["packages"].take())
+        .context("cargo metadata lists no packages")
+}
+
+/// The folder that cargo builds in.
+pub(crate) fn target() -> Result<PathBuf> {
+    let metadata = metadata()?;
+    let target = metadata["target_directory"].as_str();
+    Ok(target.context("cargo metadata names no target folder")?.into())
+}
+
+fn metadata() -> Result<Value> {
     let json = output(&mut cargo(["metadata", "--no-deps", "--format-version", "1"]))?;
-    let mut metadata: Value = serde_json::from_str(&json)?;
-    serde_json::from_value(metadata["packages"].take()).context("cargo metadata lists no packages")
+    Ok(serde_json::from_str(&json)?)
 }
 
 /// The root of the workspace.

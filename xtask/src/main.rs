@@ -7,6 +7,7 @@
 
 mod cargo;
 mod compare;
+mod kernels;
 mod quality;
 mod test;
 mod tidy;
@@ -47,6 +48,8 @@ enum Chore {
         #[arg(long, default_value_t = 3)]
         seeds: u64,
     },
+    /// Compile the CUDA kernels for the GPU, without one, and check registers and instructions
+    Kernels(kernels::Options),
     /// Check what neither rustfmt nor clippy sees
     Tidy,
     /// Find the first step and the first tensor element in which two runs differ, by bits
@@ -76,6 +79,7 @@ fn run(chore: Chore) -> Result<bool> {
         Chore::Test => test::run(),
         Chore::Bench { filter } => bench(filter),
         Chore::Quality { subject, seeds } => quality::run(subject, seeds),
+        Chore::Kernels(options) => kernels::run(&options),
         Chore::Tidy => tidy::run(),
         Chore::Compare { run_a, run_b } => compare::run(&run_a, &run_b),
     }

@@ -9,12 +9,17 @@ use anyhow::Result;
 use serde_json::Value;
 
 use self::report::{Outcome, Report};
-use crate::cargo::{self, cargo, is_available, miri, succeeds};
+use crate::{
+    cargo::{self, cargo, is_available, miri, succeeds},
+    kernels,
+};
 
 /// Whether no check failed.
 pub(crate) fn run() -> Result<bool> {
     let packages = cargo::packages()?;
     let mut report = Report::default();
+    // First, for it fetches the runtime compiler that the tests look for.
+    report.check("kernels compile for sm_90a", kernels_for_the_gpu);
     report.check("unit and integration tests", || test("--tests"));
     report.check("documentation tests", || test("--doc"));
     examples::check(&packages, &mut report);
@@ -24,6 +29,17 @@ pub(crate) fn run() -> Result<bool> {
     report.check("formats under Miri", formats_under_miri);
     println!("\n{report}");
     Ok(report.is_passed())
+}
+
+fn kernels_for_the_gpu() -> Result<Outcome> {
+    unless_missing(kernels::run(&kernels::Options::default()))
+}
+
+/// A compiler that cannot be fetched is a skip; everything else that goes wrong is not.
+fn unless_missing(result: Result<bool>) -> Result<Outcome> {
+    result
+        .map(Outcome::from)
+        .or_else(|error| error.downcast().map(|kernels::Missing(reason)| Outcome::Skipped(reason)))
 }
 
 fn test(targets: &str) -> Result<Outcome> {
@@ -56,4 +72,19 @@ fn formats_under_miri() -> Result<Outcome> {
     }
     let test = ["test", "--package", "fp8lm-formats", "--all-features"];
     Ok(succeeds(&mut miri(test))?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_missing_compiler_is_a_skip() {
+        let missing = anyhow::Error::new(kernels::Missing("no network")).context("kernels");
+        let outcome = |result| unless_missing(result).ok();
+        assert_eq!(outcome(Err(missing)), Some(Outcome::Skipped("no network")));
+        assert_eq!(outcome(Err(anyhow::anyhow!("g++ is missing"))), None);
+        assert_eq!(outcome(Ok(false)), Some(Outcome::Failed));
+        assert_eq!(outcome(Ok(true)), Some(Outcome::Passed));
+    }
 }
