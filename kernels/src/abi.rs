@@ -18,8 +18,8 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// The arguments of a launch. `addresses` has one for every argument, and that of a number does not matter; `scratch`
-    /// is that of the working memory, if the kernel asks for some.
+    /// The arguments of a launch. `addresses` has one for every argument, and that of a number does not matter;
+    /// `scratch` is that of the working memory, if the kernel asks for some.
     pub fn new(launch: &Launch, addresses: &[u64], scratch: Option<u64>) -> Self {
         let mut packed = Self::default();
         for (arg, address) in launch.args().iter().zip(addresses) {
