@@ -56,6 +56,7 @@ const HEADERS: &[Source] = sources![
     "ptx/convert.cuh",
     "ptx/memory.cuh",
     "ptx/shuffle.cuh",
+    "reduce.cuh",
     "view.cuh",
 ];
 

@@ -155,6 +155,15 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// The address of every argument, 0 for a number.
+    pub(crate) fn addresses(&self) -> Vec<u64> {
+        let address = |slot: &Slot| match slot {
+            Slot::Shared(raw) | Slot::Exclusive(raw) => raw.base.expose_provenance() as u64,
+            _ => 0,
+        };
+        self.slots.iter().map(address).collect()
+    }
+
     /// The error of an argument whose value does not fit.
     pub(crate) fn invalid(&self, index: usize, expected: String, got: String) -> Error {
         let name = self.kernel.params[index].name;

@@ -13,6 +13,7 @@ use fp8lm_formats::Isa;
 
 use crate::{
     args::{Args, address},
+    bound::Bound,
     memory::Pool,
     twins,
     workers::Workers,
@@ -76,6 +77,21 @@ impl Emulator {
     /// still once a program repeats itself.
     pub fn system_bytes(&self) -> usize {
         self.pool.system_bytes()
+    }
+
+    /// Lends the memory of a launch to `run`, after the checks that the launch itself would make but those of its twin.
+    pub fn bind<T>(
+        &self,
+        stream: Stream,
+        launch: &Launch,
+        run: impl FnOnce(&Bound<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.expect_stream("launch", stream)?;
+        let kernel = fp8lm_kernels::check(launch)?;
+        let workers = self.lock();
+        // SAFETY: the lock on the workers is held, without which no call accesses the pool's memory.
+        let args = unsafe { Args::bind(kernel, launch, &self.pool, workers.isa()) }?;
+        run(&Bound::new(&args, &workers))
     }
 
     fn run(&self, launch: &Launch, workers: &Workers) -> Result<()> {

@@ -20,6 +20,7 @@
 //! runs on a device, and uses all of its threads.
 
 mod args;
+mod bound;
 mod elementwise;
 mod emulator;
 mod floats;
@@ -38,5 +39,6 @@ mod transpose;
 mod twins;
 mod workers;
 
+pub use bound::Bound;
 pub use emulator::{Emulator, Options};
 pub use fp8lm_formats::Isa;

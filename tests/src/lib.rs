@@ -4,6 +4,8 @@
 //! that several keep together.
 
 #[cfg(test)]
+mod host;
+#[cfg(test)]
 mod operations;
 #[cfg(test)]
 mod twins;

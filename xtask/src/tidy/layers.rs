@@ -36,8 +36,13 @@ const LAYERS: &[Layer] = &[
             "fp8lm-data",
         ],
     },
-    // The backend, and the program, which alone knows both sides.
+    // The backends, and the program, which alone knows both sides.
     Layer { name: EMULATOR, may_use: &["fp8lm-formats", "fp8lm-device", "fp8lm-kernels"] },
+    Layer {
+        name: "fp8lm-conformance",
+        may_use: &["fp8lm-formats", "fp8lm-device", "fp8lm-kernels"],
+    },
+    Layer { name: "fp8lm-host", may_use: &["fp8lm-device", "fp8lm-kernels", EMULATOR] },
     Layer {
         name: "fp8lm",
         may_use: &[

@@ -106,6 +106,8 @@ const UNSAFE: &[&str] = &[
     "crates/formats/src/isa.rs",
     "crates/formats/src/simd.rs",
     "crates/formats/src/simd/avx512.rs",
+    "crates/host/src/device.rs",
+    "crates/host/src/library.rs",
     "sim/src/args.rs",
     "sim/src/emulator.rs",
     "sim/src/lanes.rs",

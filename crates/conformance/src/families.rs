@@ -1,0 +1,12 @@
+//! The cases of every family of kernels, in the file of its name.
+
+use crate::Case;
+
+mod scale;
+
+/// Every case.
+pub fn cases() -> Vec<Case> {
+    FAMILIES.iter().flat_map(|family| family()).collect()
+}
+
+const FAMILIES: &[fn() -> Vec<Case>] = &[scale::cases];
