@@ -91,17 +91,24 @@ fn first_difference(case: &Case, want: &Written, got: &Written) -> Option<String
     want.iter().zip(got).find_map(|((index, want), (_, got))| {
         let dtype = case.args()[*index].dtype()?;
         let name = find(case.kernel()).map_or("", |kernel| kernel.params[*index].name);
-        let width = dtype.bytes();
-        let mut elements = want.chunks(width).zip(got.chunks(width)).enumerate();
-        let (place, (want_bits, got_bits)) = elements.find(|(_, (want, got))| want != got)?;
-        let count = want.chunks(width).zip(got.chunks(width)).filter(|(a, b)| a != b).count();
-        Some(format!(
-            "`{name}` differs in {count} of {} elements, first in {place}: expected {}, got {}",
-            want.len() / width,
-            show(dtype, want_bits),
-            show(dtype, got_bits)
-        ))
+        let difference = differences(dtype, want, got)?;
+        Some(format!("`{name}` differs in {difference}"))
     })
+}
+
+/// In how many elements two runs of memory differ, and the first of them, as numbers and as bits.
+pub fn differences(dtype: DType, want: &[u8], got: &[u8]) -> Option<String> {
+    let width = dtype.bytes();
+    let elements = want.chunks(width).zip(got.chunks(width)).enumerate();
+    let mut different = elements.filter(|(_, (want, got))| want != got);
+    let (place, (want_bits, got_bits)) = different.next()?;
+    Some(format!(
+        "{} of {} elements, first in {place}: expected {}, got {}",
+        different.count() + 1,
+        want.len() / width,
+        show(dtype, want_bits),
+        show(dtype, got_bits)
+    ))
 }
 
 /// An element as a number and as bits.

@@ -25,6 +25,6 @@ mod families;
 mod values;
 
 pub use case::{Argument, Case};
-pub use compare::{Failure, Report, run};
+pub use compare::{Failure, Report, differences, run};
 pub use families::cases;
 pub use values::{Data, Values};

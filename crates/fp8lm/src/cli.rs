@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::backend::Backend;
+
 /// Trains large language models in FP8.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, max_term_width = 100)]
@@ -20,6 +22,10 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Computes one operation on tensors in files, bit for bit as Hopper does.
     Emulate(EmulateArgs),
+    /// Lists the devices of this machine, and says what others lack.
+    Devices,
+    /// Holds a device against the emulator: every kernel, then a training run, bit by bit.
+    Selftest(SelftestArgs),
     /// Lists the recipes, or prints one.
     Recipes(ListArgs),
     /// Lists the presets, or prints one.
@@ -51,6 +57,9 @@ pub(crate) struct TrainArgs {
     /// Trains with this recipe as well, and puts both in the report.
     #[arg(long, value_name = "RECIPE")]
     pub(crate) compare: Option<String>,
+    /// The device: `cpu`, the emulator; `host`, the CUDA kernels on the CPU; or `cuda:N`.
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub(crate) device: Backend,
     /// Prints nothing but errors.
     #[arg(long, short)]
     pub(crate) quiet: bool,
@@ -74,6 +83,26 @@ pub(crate) struct GenerateArgs {
     /// The seed of the draws.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
+    /// The device: `cpu`, the emulator; `host`, the CUDA kernels on the CPU; or `cuda:N`.
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub(crate) device: Backend,
+}
+
+/// What is tested.
+#[derive(Args, Debug)]
+pub(crate) struct SelftestArgs {
+    /// The device: `host`, the CUDA kernels on the CPU; `cuda:N`; or `cpu`, the emulator itself.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device: Backend,
+    /// Kernels to test: those whose name contains this.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) kernels: String,
+    /// Steps of the training run that is compared; 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) steps: u64,
+    /// A key of the training run's configuration, as `section.key=value`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
 }
 
 /// What to compute, and on which tensors.

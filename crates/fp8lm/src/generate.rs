@@ -3,18 +3,17 @@
 use std::{
     io::{self, Write},
     process::ExitCode,
-    sync::Arc,
 };
 
 use anyhow::Result;
-use fp8lm_sim::Emulator;
+use fp8lm_sim::Options;
 use fp8lm_trainer::{Generation, Generator};
 
 use crate::cli::GenerateArgs;
 
 /// Continues a prompt on standard output, token by token.
 pub(crate) fn run(args: &GenerateArgs) -> Result<ExitCode> {
-    let mut generator = Generator::of_run(&args.run, Arc::new(Emulator::default()))?;
+    let mut generator = Generator::of_run(&args.run, args.device.open(Options::default())?)?;
     let GenerateArgs { tokens, temperature, seed, .. } = *args;
     let mut out = io::stdout().lock();
     write!(out, "{}", args.prompt)?;

@@ -7,11 +7,14 @@ use std::{
 
 use clap::Parser;
 
+mod backend;
 mod cli;
+mod devices;
 mod emulate;
 mod generate;
 mod list;
 mod progress;
+mod selftest;
 mod stop;
 mod train;
 
@@ -22,6 +25,8 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Emulate(args) => emulate::run(&args),
+        Command::Devices => devices::run(),
+        Command::Selftest(args) => selftest::run(&args),
         Command::Recipes(args) => list::recipes(&args),
         Command::Presets(args) => list::presets(&args),
     };

@@ -9,16 +9,16 @@ use std::{
 
 use anyhow::{Context, Result};
 use fp8lm_device::Device;
-use fp8lm_sim::{Emulator, Options};
+use fp8lm_sim::Options;
 use fp8lm_trainer::{Config, Ending, Plan, Session, Summary, text::align, write_report};
 
-use crate::{cli::TrainArgs, progress::Progress, stop};
+use crate::{backend::Backend, cli::TrainArgs, progress::Progress, stop};
 
 /// Trains, and prints the summary.
 pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
     let stop = stop::flag()?;
     let mut sessions = match &args.resume {
-        Some(folder) => resume(folder, &args.sets)?,
+        Some(folder) => resume(folder, args)?,
         None => create(args)?,
     };
     for session in &mut sessions {
@@ -55,26 +55,29 @@ fn create(args: &TrainArgs) -> Result<Vec<Session>> {
         Some(folder) => folder.clone(),
         None => new_folder(&args.preset, &plan.recipe().name)?,
     };
-    with_baseline(Session::create(&folder, device(&plan), plan)?)
+    let device = open(&args.device, &plan)?;
+    with_baseline(Session::create(&folder, device, plan)?, &args.device)
 }
 
 /// A run again, and the one it is compared with.
-fn resume(folder: &Path, sets: &[String]) -> Result<Vec<Session>> {
-    let plan = Plan::new(Config::of_run(folder, sets)?)?;
-    with_baseline(Session::resume(folder, device(&plan), plan)?)
+fn resume(folder: &Path, args: &TrainArgs) -> Result<Vec<Session>> {
+    let plan = Plan::new(Config::of_run(folder, &args.sets)?)?;
+    let device = open(&args.device, &plan)?;
+    with_baseline(Session::resume(folder, device, plan)?, &args.device)
 }
 
 /// The run that `session` is compared with stands in a folder inside its own. Whatever came
 /// between, it is begun if it was not, and gone on with if it was.
-fn with_baseline(session: Session) -> Result<Vec<Session>> {
+fn with_baseline(session: Session, backend: &Backend) -> Result<Vec<Session>> {
     let Some(config) = session.trainer().plan().config().baseline() else {
         return Ok(vec![session]);
     };
     let plan = Plan::new(config)?;
     let folder = session.folder().path().join(format!("baseline-{}", plan.recipe().name));
+    let device = open(backend, &plan)?;
     let baseline = match folder.join("config.toml").exists() {
-        true => Session::resume(&folder, device(&plan), plan)?,
-        false => Session::create(&folder, device(&plan), plan)?,
+        true => Session::resume(&folder, device, plan)?,
+        false => Session::create(&folder, device, plan)?,
     };
     Ok(vec![session, baseline])
 }
@@ -150,12 +153,13 @@ fn row(summary: &Summary) -> [String; 8] {
     ]
 }
 
-fn device(plan: &Plan) -> Arc<dyn Device> {
+/// The device, with as many threads as the plan wants.
+fn open(backend: &Backend, plan: &Plan) -> Result<Arc<dyn Device>> {
     let mut options = Options::default();
     if plan.config().run.threads > 0 {
         options.threads = plan.config().run.threads;
     }
-    Arc::new(Emulator::new(options))
+    backend.open(options)
 }
 
 /// The first free folder under `runs/`.

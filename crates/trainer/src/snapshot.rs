@@ -37,7 +37,8 @@ impl Trainer {
         Ok(())
     }
 
-    fn state(&mut self) -> Vec<(String, Tensor)> {
+    /// The tensors that a checkpoint holds, by name: masters, moments, scales, histories.
+    pub fn state(&mut self) -> Vec<(String, Tensor)> {
         let mut state = self.gpt.state();
         let named = self.gpt.parameters().into_iter().zip(self.optimizer.moments());
         for (parameter, moments) in named {

@@ -151,6 +151,11 @@ impl Trainer {
         &self.plan
     }
 
+    /// The stream that it works on.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
     /// The books of the device's memory.
     pub fn device(&self) -> &Accounted {
         &self.device

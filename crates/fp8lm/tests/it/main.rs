@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod bad_input;
+mod devices;
 mod emulate;
 mod generation;
 mod memory;

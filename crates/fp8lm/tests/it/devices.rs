@@ -1,0 +1,63 @@
+//! Devices by name.
+
+use std::process::Command;
+
+use crate::program::{assert_same_run, fail, fp8lm, stderr, succeed, train};
+
+/// The program, which keeps compiled kernels in the target folder.
+fn caching(mut command: Command) -> Command {
+    command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
+    command
+}
+
+/// Whether kernels can be compiled here; says so if not.
+fn compiles() -> bool {
+    let found = Command::new("c++").arg("--version").output().is_ok();
+    if !found {
+        println!("skipped: there is no C++ compiler `c++`");
+    }
+    found
+}
+
+#[test]
+fn every_device_is_listed() {
+    let output = succeed(&mut caching(fp8lm()).arg("devices"));
+    let table = String::from_utf8(output.stdout).unwrap();
+    let names: Vec<_> = table.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names[..3], ["device", "cpu", "host"], "{table}");
+}
+
+#[test]
+fn the_kernels_train_the_emulators_bits() {
+    if !compiles() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let [cpu, host] = ["cpu", "host"].map(|device| {
+        let run = folder.path().join(device);
+        succeed(caching(train(&run)).args(["--set", "run.steps=3", "--device", device]));
+        run
+    });
+    assert_same_run(&cpu, &host, 3);
+}
+
+#[test]
+fn a_selftest_counts_what_was_equal() {
+    if !compiles() {
+        return;
+    }
+    let mut command = caching(fp8lm());
+    command.args(["selftest", "--device", "host", "--kernels", "reciprocal", "--steps", "1"]);
+    let text = String::from_utf8(succeed(&mut command).stdout).unwrap();
+    assert!(text.contains("1 kernels, 35 cases equal in every bit, 0 not"), "{text}");
+    assert!(text.contains("1 training steps of fp8lm-3 equal in every bit"), "{text}");
+}
+
+#[test]
+fn what_is_no_device_or_kernel_is_refused() {
+    let unknown = fail(fp8lm().args(["selftest", "--device", "cpu", "--kernels", "nothing"]));
+    assert!(unknown.contains("no kernel's name contains `nothing`"), "{unknown}");
+    let output = fp8lm().args(["train", "--device", "gpu"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("'gpu' for '--device <NAME>'"), "{}", stderr(&output));
+}
