@@ -76,7 +76,7 @@ fn host_entry(name: &str, kernel: &Kernel, scratch: bool) -> String {
     let mut arguments = Vec::new();
     let mut offset = 0;
     for ty in parameters(kernel, scratch).map(|(ty, _)| ty) {
-        arguments.push(format!("*reinterpret_cast<const {ty}*>(args + {offset})"));
+        arguments.push(format!("*reinterpret_cast<{ty} const*>(args + {offset})"));
         offset += if ty == "View" { 24 } else { 8 };
     }
     format!(
