@@ -7,6 +7,7 @@
 
 mod cargo;
 mod compare;
+mod gpu;
 mod kernels;
 mod quality;
 mod test;
@@ -34,6 +35,8 @@ enum Chore {
     },
     /// Run every test; what the machine lacks is a counted skip
     Test,
+    /// Build the program with the kernels inside, for a machine with a GPU; on one, test it
+    Gpu,
     /// Run the benchmarks
     Bench {
         /// Run only those whose name contains this
@@ -77,6 +80,7 @@ fn run(chore: Chore) -> Result<bool> {
     match chore {
         Chore::Train { args } => train(&args),
         Chore::Test => test::run(),
+        Chore::Gpu => gpu::run(),
         Chore::Bench { filter } => bench(filter),
         Chore::Quality { subject, seeds } => quality::run(subject, seeds),
         Chore::Kernels(options) => kernels::run(&options),

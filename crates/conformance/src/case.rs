@@ -101,7 +101,7 @@ impl Case {
         Ok(written)
     }
 
-    fn launch(&self, tensors: &[Option<Tensor>]) -> Launch {
+    pub(crate) fn launch(&self, tensors: &[Option<Tensor>]) -> Launch {
         let launch = Launch::new(self.kernel);
         self.args.iter().zip(tensors).fold(launch, |launch, (arg, tensor)| match (arg, tensor) {
             (Argument::Read(_), Some(tensor)) => launch.read(tensor),
@@ -130,7 +130,7 @@ impl Argument {
     }
 
     /// Memory with the content; what is to be written holds a pattern, so that what is not shows.
-    fn tensor(&self, queue: &Queue) -> Result<Option<Tensor>> {
+    pub(crate) fn tensor(&self, queue: &Queue) -> Result<Option<Tensor>> {
         let (dtype, bytes) = match self {
             Argument::Read(data) | Argument::Update(data) => (data.dtype, data.bytes.clone()),
             Argument::Write(dtype, elements) => (*dtype, vec![UNWRITTEN; elements * dtype.bytes()]),

@@ -22,9 +22,11 @@
 mod case;
 mod compare;
 mod families;
+mod large;
 mod values;
 
 pub use case::{Argument, Case};
 pub use compare::{Failure, Report, differences, run};
 pub use families::cases;
+pub use large::{Prepared, products, streaming};
 pub use values::{Data, Values};

@@ -17,6 +17,11 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
+    /// Whether it is not the CPU.
+    pub(crate) fn is_gpu(&self) -> bool {
+        !matches!(self, Backend::Cpu | Backend::Host)
+    }
+
     /// The device; `options` are for those on the CPU.
     pub(crate) fn open(&self, options: Options) -> Result<Arc<dyn Device>> {
         let emulator = Emulator::new(options);

@@ -97,6 +97,9 @@ pub(crate) struct SelftestArgs {
     /// Kernels to test: those whose name contains this.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) kernels: String,
+    /// Size of the tensors whose kernels are timed, in MiB; 0 for no timing. By default 256 on a GPU, else 0.
+    #[arg(long, value_name = "MIB")]
+    pub(crate) megabytes: Option<usize>,
     /// Steps of the training run that is compared; 0 for none.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) steps: u64,

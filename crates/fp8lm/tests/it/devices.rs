@@ -62,3 +62,17 @@ fn what_is_no_device_or_kernel_is_refused() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("'gpu' for '--device <NAME>'"), "{}", stderr(&output));
 }
+
+#[test]
+fn a_selftest_times_kernels_beside_a_copy() {
+    let mut command = fp8lm();
+    command.args(["selftest", "--device", "cpu", "--kernels", "reciprocal", "--steps", "0"]);
+    let text = String::from_utf8(succeed(command.args(["--megabytes", "1"])).stdout).unwrap();
+    let copy = text.lines().find(|line| line.starts_with("copy")).unwrap();
+    assert!(copy.ends_with("1.00"), "{text}");
+    for kernel in ["quantize_tile", "adamw", "gemm_scaled_cublaslt, 512, e4m3"] {
+        let line = text.lines().find(|line| line.starts_with(kernel)).unwrap();
+        let figure = line[kernel.len()..].split_whitespace().next().unwrap();
+        assert!(figure.parse::<f64>().is_ok(), "{line}");
+    }
+}
