@@ -40,8 +40,13 @@ pub(crate) fn become_it(command: &mut Command) -> Result<bool> {
 
 /// Whether the command succeeds; it writes to this terminal.
 pub(crate) fn succeeds(command: &mut Command) -> Result<bool> {
+    Ok(exit_code(command)? == Some(0))
+}
+
+/// The command's exit code, unless a signal ends it; it writes to this terminal.
+pub(crate) fn exit_code(command: &mut Command) -> Result<Option<i32>> {
     let status = command.stdin(Stdio::null()).status();
-    Ok(status.with_context(|| format!("cannot run {command:?}"))?.success())
+    Ok(status.with_context(|| format!("cannot run {command:?}"))?.code())
 }
 
 /// Whether the command can be run here and succeeds; what it writes is dropped.

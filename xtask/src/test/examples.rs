@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::report::{Outcome, Report};
-use crate::cargo::{cargo, output, succeeds};
+use crate::cargo::{cargo, exit_code, output};
 
 /// Adds one check for each example.
 pub(super) fn check(packages: &[Value], report: &mut Report) {
@@ -19,9 +19,17 @@ pub(super) fn check(packages: &[Value], report: &mut Report) {
         report.check(&format!("example {name} of {package}"), || {
             match reason_to_skip(&package, &name) {
                 Some(reason) => Ok(Outcome::Skipped(reason)),
-                None => Ok(succeeds(&mut Command::new(program))?.into()),
+                None => Ok(outcome(&package, exit_code(&mut Command::new(program))?)),
             }
         });
+    }
+}
+
+/// What the exit code of an example means. NCCL's tells by it that the machine has no such library.
+fn outcome(package: &str, code: Option<i32>) -> Outcome {
+    match (package, code) {
+        ("nccl-rs", Some(1)) => Outcome::Skipped("there is no NCCL library"),
+        (_, code) => (code == Some(0)).into(),
     }
 }
 
@@ -70,6 +78,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn only_nccls_example_may_tell_that_something_is_missing() {
+        assert_eq!(outcome("nccl-rs", Some(0)), Outcome::Passed);
+        assert_eq!(outcome("nccl-rs", Some(1)), Outcome::Skipped("there is no NCCL library"));
+        assert_eq!(outcome("nccl-rs", Some(2)), Outcome::Failed);
+        assert_eq!(outcome("nccl-rs", None), Outcome::Failed);
+        assert_eq!(outcome("fp8lm-ops", Some(1)), Outcome::Failed);
+    }
 
     #[test]
     fn cargo_names_the_examples_that_it_built() {

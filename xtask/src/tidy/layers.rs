@@ -36,6 +36,8 @@ const LAYERS: &[Layer] = &[
             "fp8lm-data",
         ],
     },
+    // Of use to a backend, and to others.
+    Layer { name: "nccl-rs", may_use: &[] },
     // The backends, and the program, which alone knows both sides.
     Layer { name: EMULATOR, may_use: &["fp8lm-formats", "fp8lm-device", "fp8lm-kernels"] },
     Layer {
