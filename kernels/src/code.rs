@@ -107,4 +107,4 @@ pub(crate) const fn groups(elements: usize) -> usize {
 /// Threads in a block where nothing asks for another number.
 pub(crate) const BLOCK: u32 = 256;
 /// Elements that a thread takes at a time, as in `view.cuh`.
-const GROUP: usize = 8;
+pub(crate) const GROUP: usize = 8;

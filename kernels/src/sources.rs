@@ -47,16 +47,21 @@ macro_rules! sources {
     };
 }
 
-const SOURCES: &[Source] = sources!["scale.cu"];
+const SOURCES: &[Source] = sources!["adamw.cu", "scale.cu"];
 
 const HEADERS: &[Source] = sources![
+    "adamw.cuh",
+    "amax.cuh",
     "cuda.cuh",
+    "expansion.cuh",
     "math.cuh",
+    "philox.cuh",
     "ptx/arith.cuh",
     "ptx/convert.cuh",
     "ptx/memory.cuh",
     "ptx/shuffle.cuh",
     "reduce.cuh",
+    "stochastic.cuh",
     "view.cuh",
 ];
 

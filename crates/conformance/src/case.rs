@@ -83,6 +83,18 @@ impl Case {
         self.arg(Argument::F32(value))
     }
 
+    /// The same with so many elements as argument `index`, all bits 0: a launch that may be refused.
+    pub(crate) fn resized(mut self, index: usize, elements: usize) -> Self {
+        match &mut self.args[index] {
+            Argument::Read(data) | Argument::Update(data) => {
+                data.bytes = vec![0; elements * data.dtype.bytes()];
+            }
+            Argument::Write(_, length) => *length = elements,
+            Argument::U32(_) | Argument::U64(_) | Argument::F32(_) => {}
+        }
+        self
+    }
+
     fn arg(mut self, arg: Argument) -> Self {
         self.args.push(arg);
         self

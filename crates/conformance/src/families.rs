@@ -2,6 +2,7 @@
 
 use crate::Case;
 
+mod adamw;
 mod scale;
 
 /// Every case.
@@ -9,4 +10,4 @@ pub fn cases() -> Vec<Case> {
     FAMILIES.iter().flat_map(|family| family()).collect()
 }
 
-const FAMILIES: &[fn() -> Vec<Case>] = &[scale::cases];
+const FAMILIES: &[fn() -> Vec<Case>] = &[adamw::cases, scale::cases];

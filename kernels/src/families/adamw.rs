@@ -1,9 +1,12 @@
 //! AdamW with states each in its own format (FP8-LM, section 2.2).
 
+use fp8lm_device::{DType, Result};
+
 use crate::{
     Code,
     Contract::Exact,
-    Kernel,
+    Cuda, Entry, Extents, Kernel,
+    code::{BLOCK, GROUP, groups},
     kernel::{F32, F64, STATE, U32, f32, read, u32, u64, update, write},
 };
 
@@ -20,7 +23,11 @@ pub(super) const KERNELS: &[Kernel] = &[
             f32("beta1"),
             f32("beta2"),
         ],
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[Entry { name: "adamw_advance", block: 32, grid: |_| 1 }],
+            check: |e| e.expect_all(&[(0, 1), (1, 2), (2, 2)]),
+            scratch: None,
+        }),
     },
     Kernel {
         name: "adamw",
@@ -54,7 +61,15 @@ pub(super) const KERNELS: &[Kernel] = &[
             f32("eps"),
             f32("decay"),
         ],
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[
+                Entry { name: "adamw_begin", block: 32, grid: |e| usize::from(needs_amax(e)) },
+                Entry { name: "adamw_amax", block: BLOCK, grid: amax_blocks },
+                Entry { name: "adamw_store", block: BLOCK, grid: store_blocks },
+            ],
+            check,
+            scratch: Some(|_| SCRATCH_BYTES),
+        }),
     },
     Kernel {
         name: "adamw_stochastic",
@@ -86,6 +101,73 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("tensor"),
             u32("step"),
         ],
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[
+                Entry {
+                    name: "adamw_stochastic_begin",
+                    block: 32,
+                    grid: |e| usize::from(needs_amax(e)),
+                },
+                Entry { name: "adamw_stochastic_amax", block: BLOCK, grid: amax_blocks },
+                Entry { name: "adamw_stochastic_store", block: BLOCK, grid: store_blocks },
+            ],
+            check,
+            scratch: Some(|_| SCRATCH_BYTES),
+        }),
     },
 ];
+
+/// As the emulator does: the states and their rules one after another, then what they follow from.
+fn check(e: &Extents<'_>) -> Result<()> {
+    let n = e.elements(MASTER);
+    e.expect(4, 1)?;
+    for (values, rule) in STATES {
+        check_state(e, values, rule, n)?;
+    }
+    e.expect_all(&[(3, 2), (0, n), (1, 1), (2, 1)])
+}
+
+fn check_state(e: &Extents<'_>, values: usize, rule: usize, n: usize) -> Result<()> {
+    let (scale, dtype) = (values + 1, e.dtype(values));
+    match e.extent(rule) {
+        EXPAND if dtype != DType::E4M3 && dtype != DType::E5M2 => {
+            let expected = format!("a rule other than {EXPAND} for {dtype}");
+            Err(e.invalid(rule, expected, EXPAND.to_string()))
+        }
+        EXPAND => e.expect_all(&[(scale, 2 * n.div_ceil(EXPANDED)), (values, n)]),
+        EXACT | POW2 if dtype == DType::F32 || dtype == DType::BF16 => {
+            Err(e.invalid(rule, format!("0 for {dtype}"), "a scale".into()))
+        }
+        NONE | EXACT | POW2 => e.expect_all(&[(values, n), (scale, 1)]),
+        other => Err(e.invalid(rule, "0, 1 or 2".into(), other.to_string())),
+    }
+}
+
+/// Whether the scale of a state follows from its largest magnitude.
+fn needs_amax(e: &Extents<'_>) -> bool {
+    STATES.iter().any(|(_, rule)| [EXACT, POW2].contains(&e.extent(*rule)))
+}
+
+fn amax_blocks(e: &Extents<'_>) -> usize {
+    let elements = GROUP * BLOCK as usize * ROUNDS;
+    if needs_amax(e) { e.elements(MASTER).div_ceil(elements) } else { 0 }
+}
+
+/// One at least, which writes scales where there are no elements.
+fn store_blocks(e: &Extents<'_>) -> usize {
+    groups(e.elements(MASTER)).max(1)
+}
+
+const MASTER: usize = 5;
+/// The values of each state, and its rule.
+const STATES: [(usize, usize); 3] = [(MASTER, 11), (7, 12), (9, 13)];
+const NONE: usize = 0;
+const EXACT: usize = 1;
+const POW2: usize = 2;
+const EXPAND: usize = 3;
+/// Elements of a group under the rule `EXPAND`.
+const EXPANDED: usize = 128;
+/// Groups that a thread takes in search of maxima, as in `adamw.cu`.
+const ROUNDS: usize = 4;
+/// Maximum and inverse scale of each state.
+const SCRATCH_BYTES: usize = 24;
