@@ -14,6 +14,7 @@ mod gradient;
 mod groups;
 mod norm;
 mod quantize;
+mod ranks;
 mod reduce;
 mod rope;
 mod scale;
@@ -32,6 +33,7 @@ pub(crate) const ALL: &[(&str, &[Kernel])] = &[
     ("groups", groups::KERNELS),
     ("norm", norm::KERNELS),
     ("quantize", quantize::KERNELS),
+    ("ranks", ranks::KERNELS),
     ("reduce", reduce::KERNELS),
     ("rope", rope::KERNELS),
     ("scale", scale::KERNELS),

@@ -18,6 +18,7 @@ mod gradient;
 mod groups;
 mod norm;
 mod quantize;
+mod ranks;
 mod reduce;
 mod rope;
 mod scale;
@@ -47,6 +48,7 @@ const FAMILIES: &[&[(&str, Twin)]] = &[
     groups::TWINS,
     norm::TWINS,
     quantize::TWINS,
+    ranks::TWINS,
     reduce::TWINS,
     rope::TWINS,
     scale::TWINS,

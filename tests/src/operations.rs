@@ -12,7 +12,7 @@ use fp8lm_device::{
 };
 use fp8lm_ops::{
     self as ops, Accumulate, AdamW, BlockCast, BlockRule, Blocks, Heads, Layout, Noise, Operand,
-    RopeTables, ScaleRule, State, StochasticStates, Use,
+    Reduction, RopeTables, ScaleRule, State, StochasticStates, Use,
 };
 
 mockall::mock! {
@@ -216,6 +216,14 @@ const OPERATIONS: &[(&str, Operation)] = &[
     ("quantize_groups", |q| ops::quantize_groups(q, &f32(q, 200), &e4m3(q, 200), &f32(q, [2, 2]))),
     ("dequantize_groups", |q| {
         ops::dequantize_groups(q, &e4m3(q, 200), &f32(q, [2, 2]), &f32(q, 200))
+    }),
+    // Collectives.
+    ("reduce_ranks", |q| {
+        let (code, y, amax) = (e4m3(q, [3, 8]), f32(q, 8), f32(q, 1));
+        ops::reduce_ranks(q, &code, Reduction::Sum, &y, &amax)
+    }),
+    ("combine_codes", |q| {
+        ops::combine_codes(q, &e4m3(q, 8), &e4m3(q, 8), Reduction::Maximum, &e4m3(q, 8))
     }),
     // Reductions.
     ("sum", |q| ops::sum(q, &f32(q, 8), &f32(q, 1))),

@@ -3,6 +3,7 @@
 use crate::Case;
 
 mod adamw;
+mod ranks;
 mod scale;
 
 /// Every case.
@@ -10,4 +11,4 @@ pub fn cases() -> Vec<Case> {
     FAMILIES.iter().flat_map(|family| family()).collect()
 }
 
-const FAMILIES: &[fn() -> Vec<Case>] = &[adamw::cases, scale::cases];
+const FAMILIES: &[fn() -> Vec<Case>] = &[adamw::cases, ranks::cases, scale::cases];

@@ -1,0 +1,47 @@
+//! FP8 codes of several ranks reduced.
+
+use fp8lm_device::DType::{E4M3, E5M2, F32};
+
+use crate::{Case, Data, Values};
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for values in Values::ALL {
+        for op in 0..4 {
+            for dtype in [E4M3, E5M2] {
+                for (ranks, n) in [(1, 1), (2, 0), (3, 8), (4, 2051), (9, 300)] {
+                    let about = format!("{values}, op {op}, {ranks} x {n} {dtype}");
+                    let case = Case::new("reduce_ranks", about);
+                    let case = case.read(values.data(dtype, ranks * n, 1)).write(F32, n);
+                    cases.push(case.update(Data::of(&[0.5f32])).u32(ranks).u32(op));
+                }
+                let case = Case::new("combine_codes", format!("{values}, op {op}, {dtype}"));
+                let case = case.read(values.data(dtype, 1003, 2)).read(values.data(dtype, 1003, 3));
+                cases.push(case.write(dtype, 1003).u32(op));
+            }
+        }
+    }
+    cases.extend(malformed());
+    cases
+}
+
+/// Launches that no device may run.
+fn malformed() -> Vec<Case> {
+    let codes = |dtype, n| Values::Ordinary.data(dtype, n, 4);
+    let reduce = |about, n, ranks, op| {
+        let case = Case::new("reduce_ranks", about).read(codes(E4M3, n)).write(F32, 4);
+        case.update(Data::of(&[0f32])).u32(ranks).u32(op)
+    };
+    let combine = |about, b, op| {
+        let case = Case::new("combine_codes", about).read(codes(E4M3, 8)).read(b);
+        case.write(E4M3, 8).u32(op)
+    };
+    vec![
+        reduce("no ranks", 0, 0, 0),
+        reduce("too few codes", 11, 3, 0),
+        reduce("unknown operation", 12, 3, 4),
+        combine("two formats", codes(E5M2, 8), 0),
+        combine("two lengths", codes(E4M3, 7), 0),
+        combine("unknown operation", codes(E4M3, 8), 9),
+    ]
+}

@@ -1,0 +1,67 @@
+// What collectives compute: FP8 codes of several ranks reduced, with one rounding or with one at each hop.
+//
+// Contract: exact given order, and exact. reduce_ranks moves every code once and 4 bytes an element; combine_codes moves
+// 3 bytes an element.
+// expects: cvt.rn.satfinite.e4m3x2.f32, cvt.rn.satfinite.e5m2x2.f32, cvt.rn.f16x2.e4m3x2, add.rn.f32, mul.rn.f32
+
+#include "ptx/arith.cuh"
+#include "ptx/shuffle.cuh"
+#include "view.cuh"
+
+enum Operation : u32 { SUM, PRODUCT, MINIMUM, MAXIMUM };
+
+// Orders numbers as integers, -0 below +0.
+DEVICE i32 rank_of(f32 x) {
+    const i32 b = i32(bits(x));
+    return b < 0 ? b ^ 0x7FFFFFFF : b;
+}
+
+DEVICE f32 extreme(f32 a, f32 b, bool largest) {
+    if (is_nan(a)) return b;
+    if (is_nan(b)) return a;
+    return (rank_of(a) < rank_of(b)) == largest ? b : a;
+}
+
+DEVICE f32 combine(f32 a, f32 b, u32 op) {
+    switch (op) {
+    case SUM: return add_rn(a, b);
+    case PRODUCT: return mul_rn(a, b);
+    default: return extreme(a, b, op == MAXIMUM);
+    }
+}
+
+DEVICE u32 amax_bits(const Group& g, u64 first, u64 n) {
+    u32 amax = 0;
+    for (u32 k = 0; k < GROUP; k++) {
+        const u32 magnitude = bits(absolute(g.v[k]));
+        const u32 cut = magnitude < INFINITY_BITS ? magnitude : INFINITY_BITS;
+        if (first + k < n && cut > amax) amax = cut;
+    }
+    return amax;
+}
+
+extern "C" __global__ void __launch_bounds__(256) reduce_ranks(View code, View y, View amax, u32 ranks, u32 op) {
+    const u64 n = y.elements, i = thread_number() * GROUP;
+    u32 largest = 0;
+    if (i < n) {
+        // What leaves the first operand as it is: a number loses to none, NaN to each.
+        const f32 start = op == SUM ? 0.0f : op == PRODUCT ? 1.0f : nan_value();
+        Group sum;
+        for (u32 k = 0; k < GROUP; k++) sum.v[k] = start;
+        for (u32 rank = 0; rank < ranks; rank++) {
+            View own = code;
+            own.data = code.as<u8>() + rank * n;
+            own.elements = n;
+            const Group term = load_group(own, i);
+            for (u32 k = 0; k < GROUP; k++) sum.v[k] = combine(sum.v[k], term.v[k], op);
+        }
+        store_group(y, i, sum);
+        largest = amax_bits(sum, i, n);
+    }
+    largest = warp_max(largest);
+    if (lane_number() == 0) atomic_max(amax.as<u32>(), largest);
+}
+
+extern "C" __global__ void __launch_bounds__(256) combine_codes(View a, View b, View y, u32 op) {
+    zip(a, b, y, [=](f32 left, f32 right) { return combine(left, right, op); });
+}

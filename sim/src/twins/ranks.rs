@@ -1,0 +1,159 @@
+//! What collectives compute: FP8 codes of several ranks reduced, with one rounding or with one at each hop.
+
+use fp8lm_device::Result;
+
+use super::Twin;
+use crate::{
+    args::Args,
+    elementwise,
+    floats::canonical,
+    scale,
+    states::{Aligned, BLOCK, GRAIN, States, blocks},
+    workers::{PerGrain, Workers},
+};
+
+pub(super) const TWINS: &[(&str, Twin)] =
+    &[("reduce_ranks", reduce_ranks), ("combine_codes", combine_codes)];
+
+fn reduce_ranks(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
+    let op = Operation::of(args, 4)?;
+    let (ranks, n) = (args.extent(3), args.elements(1));
+    if ranks == 0 {
+        return Err(args.invalid(3, "at least 1".into(), "0".into()));
+    }
+    let code = args.states(0, ranks.saturating_mul(n))?;
+    let (amax, y) = (args.write::<f32>(2, 1)?, args.write::<f32>(1, n)?);
+    let mut grains = vec![0.0; n.div_ceil(GRAIN)];
+    let outputs = (&mut *y, PerGrain { values: grains.as_mut_slice(), grain: GRAIN });
+    workers.rows(
+        n,
+        GRAIN,
+        outputs,
+        #[inline(always)]
+        |range, (y, amax)| {
+            for (block, y) in blocks(range).zip(y.chunks_mut(BLOCK)) {
+                reduce(op, code, (n, ranks), block.start, y);
+                amax.values[0] = scale::amax(amax.values[0], y);
+            }
+        },
+    );
+    amax[0] = scale::amax(amax[0], &grains);
+    Ok(())
+}
+
+/// The elements from `first` on, over the rows of `n` codes that ranks hold.
+#[inline(always)]
+fn reduce(
+    op: Operation,
+    code: States<'_>,
+    (n, ranks): (usize, usize),
+    first: usize,
+    y: &mut [f32],
+) {
+    let mut terms = Aligned::<BLOCK>::default();
+    let terms = &mut terms.0[..y.len()];
+    y.fill(op.start());
+    for rank in 0..ranks {
+        code.load(rank * n + first, terms);
+        y.iter_mut().zip(&*terms).for_each(|(y, term)| *y = op.combine(*y, *term));
+    }
+    y.iter_mut().for_each(|y| *y = canonical(*y));
+}
+
+fn combine_codes(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
+    let op = Operation::of(args, 3)?;
+    for index in [0, 1] {
+        if args.dtype(index) != args.dtype(2) {
+            let [want, got] = [2, index].map(|index| args.dtype(index).to_string());
+            return Err(args.invalid(index, want, got));
+        }
+    }
+    let n = args.elements(2);
+    let (a, b) = (args.states(0, n)?, args.states(1, n)?);
+    elementwise::zip(
+        workers,
+        n,
+        (a, b),
+        args.states_mut(2, n)?,
+        #[inline(always)]
+        |a, b| op.combine(a, b),
+    );
+    Ok(())
+}
+
+/// How launches number reductions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Sum,
+    Product,
+    Minimum,
+    Maximum,
+}
+
+impl Operation {
+    fn of(args: &Args<'_>, index: usize) -> Result<Self> {
+        match args.extent(index) {
+            0 => Ok(Self::Sum),
+            1 => Ok(Self::Product),
+            2 => Ok(Self::Minimum),
+            3 => Ok(Self::Maximum),
+            other => Err(args.invalid(index, "0, 1, 2 or 3".into(), other.to_string())),
+        }
+    }
+
+    /// What leaves the first operand as it is: a number loses to none, NaN to each.
+    #[inline(always)]
+    fn start(self) -> f32 {
+        match self {
+            Self::Sum => 0.0,
+            Self::Product => 1.0,
+            Self::Minimum | Self::Maximum => f32::NAN,
+        }
+    }
+
+    #[inline(always)]
+    fn combine(self, a: f32, b: f32) -> f32 {
+        match self {
+            Self::Sum => a + b,
+            Self::Product => a * b,
+            Self::Minimum => extreme(a, b, false),
+            Self::Maximum => extreme(a, b, true),
+        }
+    }
+}
+
+#[inline(always)]
+fn extreme(a: f32, b: f32, largest: bool) -> f32 {
+    let below = place(a) < place(b);
+    let number = if below == largest { b } else { a };
+    let number = if b.is_nan() { a } else { number };
+    if a.is_nan() { b } else { number }
+}
+
+/// Orders numbers as integers, -0 below +0.
+#[inline(always)]
+fn place(x: f32) -> i32 {
+    let bits = x.to_bits() as i32;
+    bits ^ ((bits >> 31) & 0x7FFF_FFFF)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extremes_order_zeros_and_pass_over_nan() {
+        let bits = |op: Operation, a: f32, b: f32| op.combine(a, b).to_bits();
+        for (a, b) in [(0.0, -0.0), (-0.0, 0.0)] {
+            assert_eq!(bits(Operation::Minimum, a, b), (-0f32).to_bits());
+            assert_eq!(bits(Operation::Maximum, a, b), 0f32.to_bits());
+        }
+        for op in [Operation::Minimum, Operation::Maximum] {
+            assert_eq!(bits(op, f32::NAN, -3.0), (-3f32).to_bits());
+            assert_eq!(bits(op, -3.0, f32::NAN), (-3f32).to_bits());
+            assert!(op.combine(f32::NAN, f32::NAN).is_nan());
+        }
+        assert_eq!(Operation::Minimum.combine(-3.0, 2.0), -3.0);
+        assert_eq!(Operation::Maximum.combine(-3.0, -2.0), -2.0);
+    }
+}
