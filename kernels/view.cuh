@@ -51,6 +51,11 @@ DEVICE u32 bytes_of(u32 dtype) {
     return dtype == F32 || dtype == U32 ? 4 : dtype == BF16 || dtype == F16 ? 2 : dtype == F64 || dtype == U64 ? 8 : 1;
 }
 
+// The elements of x from `first` on, so many of them.
+DEVICE View part(const View& x, u64 first, u64 elements) {
+    return {x.as<u8>() + first * bytes_of(x.dtype), elements, x.dtype, 0};
+}
+
 // Whether a whole group lies at i, where one access reaches it.
 DEVICE bool holds_group(const View& x, u64 i) {
     const u64 width = bytes_of(x.dtype) >= 2 ? 16 : 8;

@@ -104,6 +104,11 @@ pub(crate) const fn groups(elements: usize) -> usize {
     elements.div_ceil(GROUP * BLOCK as usize)
 }
 
+/// The blocks that take `rows` rows of `cols` elements, a thread a group of eight that lie in one row.
+pub(crate) const fn row_groups(rows: usize, cols: usize) -> usize {
+    (rows * cols.div_ceil(GROUP)).div_ceil(BLOCK as usize)
+}
+
 /// Threads in a block where nothing asks for another number.
 pub(crate) const BLOCK: u32 = 256;
 /// Elements that a thread takes at a time, as in `view.cuh`.

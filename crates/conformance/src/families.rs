@@ -2,6 +2,7 @@
 
 use crate::Case;
 
+mod activation;
 mod adamw;
 mod ranks;
 mod scale;
@@ -11,4 +12,5 @@ pub fn cases() -> Vec<Case> {
     FAMILIES.iter().flat_map(|family| family()).collect()
 }
 
-const FAMILIES: &[fn() -> Vec<Case>] = &[adamw::cases, ranks::cases, scale::cases];
+const FAMILIES: &[fn() -> Vec<Case>] =
+    &[activation::cases, adamw::cases, ranks::cases, scale::cases];
