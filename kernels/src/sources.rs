@@ -47,7 +47,7 @@ macro_rules! sources {
     };
 }
 
-const SOURCES: &[Source] = sources!["activation.cu", "adamw.cu", "ranks.cu", "scale.cu"];
+const SOURCES: &[Source] = sources!["activation.cu", "adamw.cu", "ranks.cu", "rope.cu", "scale.cu"];
 
 const HEADERS: &[Source] = sources![
     "adamw.cuh",

@@ -5,6 +5,7 @@ use crate::Case;
 mod activation;
 mod adamw;
 mod ranks;
+mod rope;
 mod scale;
 
 /// Every case.
@@ -13,4 +14,4 @@ pub fn cases() -> Vec<Case> {
 }
 
 const FAMILIES: &[fn() -> Vec<Case>] =
-    &[activation::cases, adamw::cases, ranks::cases, scale::cases];
+    &[activation::cases, adamw::cases, ranks::cases, rope::cases, scale::cases];

@@ -16,6 +16,9 @@ fn rope(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
     if tokens > 0 && context == 0 {
         return Err(args.invalid(4, "at least one position".into(), "0".into()));
     }
+    if !head_dim.is_multiple_of(2) {
+        return Err(args.invalid(6, "an even number".into(), head_dim.to_string()));
+    }
     let (half, width) = (head_dim / 2, 3 * heads * head_dim);
     let cos = args.read::<f32>(1, context * half)?;
     let sin: Vec<f32> = args
