@@ -47,6 +47,17 @@ DEVICE void store(const View& y, u64 i, f32 x) {
     }
 }
 
+// f(x) for a float, compiled for each type by itself: loops in it do not ask for the type, so their reads can overlap.
+template <class F> DEVICE void by_float(View x, F f) {
+    if (x.dtype == BF16) {
+        x.dtype = BF16;
+        f(x);
+    } else {
+        x.dtype = F32;
+        f(x);
+    }
+}
+
 DEVICE u32 bytes_of(u32 dtype) {
     return dtype == F32 || dtype == U32 ? 4 : dtype == BF16 || dtype == F16 ? 2 : dtype == F64 || dtype == U64 ? 8 : 1;
 }

@@ -47,13 +47,15 @@ macro_rules! sources {
     };
 }
 
-const SOURCES: &[Source] = sources!["activation.cu", "adamw.cu", "ranks.cu", "rope.cu", "scale.cu"];
+const SOURCES: &[Source] =
+    sources!["activation.cu", "adamw.cu", "gemm.cu", "ranks.cu", "rope.cu", "scale.cu"];
 
 const HEADERS: &[Source] = sources![
     "adamw.cuh",
     "amax.cuh",
     "cuda.cuh",
     "expansion.cuh",
+    "gemm.cuh",
     "math.cuh",
     "philox.cuh",
     "ptx/arith.cuh",

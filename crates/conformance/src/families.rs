@@ -4,6 +4,7 @@ use crate::Case;
 
 mod activation;
 mod adamw;
+mod gemm;
 mod ranks;
 mod rope;
 mod scale;
@@ -14,4 +15,4 @@ pub fn cases() -> Vec<Case> {
 }
 
 const FAMILIES: &[fn() -> Vec<Case>] =
-    &[activation::cases, adamw::cases, ranks::cases, rope::cases, scale::cases];
+    &[activation::cases, adamw::cases, gemm::cases, ranks::cases, rope::cases, scale::cases];
