@@ -95,4 +95,12 @@ pub enum Error {
         /// The operation that was called.
         operation: &'static str,
     },
+    /// The device's driver or a library refused, or work that was enqueued before has failed.
+    #[error("{operation}: {source}")]
+    Failed {
+        /// The operation that was called, or the kernel.
+        operation: &'static str,
+        /// What the driver or the library said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
