@@ -101,6 +101,16 @@ const MAX_COLUMNS: usize = 120;
 
 /// The modules that may hold `unsafe` code.
 const UNSAFE: &[&str] = &[
+    "crates/cuda/src/driver.rs",
+    "crates/cuda/src/driver/memory.rs",
+    "crates/cuda/src/driver/module.rs",
+    "crates/cuda/src/driver/stream.rs",
+    "crates/cuda/src/launch.rs",
+    "crates/cuda/src/libraries.rs",
+    "crates/cuda/src/lt.rs",
+    "crates/cuda/src/lt/descriptors.rs",
+    "crates/cuda/src/nvrtc.rs",
+    "crates/cuda/src/staging.rs",
     "crates/data/src/storage.rs",
     "crates/formats/src/fp8.rs",
     "crates/formats/src/isa.rs",
