@@ -22,7 +22,7 @@ struct View {
 // Elements that a thread takes at a time: 16 bytes of BF16.
 constexpr u32 GROUP = 8;
 
-struct Group {
+struct alignas(16) Group {
     f32 v[GROUP];
 };
 
@@ -54,6 +54,17 @@ template <class F> DEVICE void by_float(View x, F f) {
         f(x);
     } else {
         x.dtype = F32;
+        f(x);
+    }
+}
+
+// The same for FP8.
+template <class F> DEVICE void by_fp8(View x, F f) {
+    if (x.dtype == E4M3) {
+        x.dtype = E4M3;
+        f(x);
+    } else {
+        x.dtype = E5M2;
         f(x);
     }
 }
@@ -146,6 +157,14 @@ DEVICE void store_group(const View& y, u64 i, const Group& g) {
         }
     }
     }
+}
+
+// The group of f(0), f(1), ..., f(7).
+template <class F> DEVICE Group group_of(F f) {
+    Group g;
+#pragma unroll
+    for (u32 k = 0; k < GROUP; k++) g.v[k] = f(k);
+    return g;
 }
 
 // y = f(x), this thread's group of it.

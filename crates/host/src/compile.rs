@@ -162,6 +162,8 @@ fn flags(sanitizer: Option<Sanitizer>) -> Vec<&'static str> {
     let mut flags =
         vec!["-std=c++17", "-O2", "-g1", "-fPIC", "-ffp-contract=off", "-fvisibility=hidden"];
     flags.extend(["-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-Wno-unknown-pragmas"]);
+    // Every entry of a kernel has all its parameters.
+    flags.push("-Wno-unused-parameter");
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("fma") {
         flags.push("-mfma");
