@@ -47,8 +47,15 @@ macro_rules! sources {
     };
 }
 
-const SOURCES: &[Source] =
-    sources!["activation.cu", "adamw.cu", "gemm.cu", "ranks.cu", "rope.cu", "scale.cu"];
+const SOURCES: &[Source] = sources![
+    "activation.cu",
+    "adamw.cu",
+    "gemm.cu",
+    "ranks.cu",
+    "reduce.cu",
+    "rope.cu",
+    "scale.cu",
+];
 
 const HEADERS: &[Source] = sources![
     "adamw.cuh",

@@ -6,6 +6,7 @@ mod activation;
 mod adamw;
 mod gemm;
 mod ranks;
+mod reduce;
 mod rope;
 mod scale;
 
@@ -14,5 +15,12 @@ pub fn cases() -> Vec<Case> {
     FAMILIES.iter().flat_map(|family| family()).collect()
 }
 
-const FAMILIES: &[fn() -> Vec<Case>] =
-    &[activation::cases, adamw::cases, gemm::cases, ranks::cases, rope::cases, scale::cases];
+const FAMILIES: &[fn() -> Vec<Case>] = &[
+    activation::cases,
+    adamw::cases,
+    gemm::cases,
+    ranks::cases,
+    reduce::cases,
+    rope::cases,
+    scale::cases,
+];

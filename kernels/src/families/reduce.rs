@@ -7,7 +7,7 @@
 use crate::{
     Code,
     Contract::ExactGivenOrder,
-    Kernel,
+    Cuda, Entry, Extents, Kernel,
     kernel::{F32, FLOAT, FP8, U32, f32, read, write},
 };
 
@@ -17,21 +17,42 @@ pub(super) const KERNELS: &[Kernel] = &[
         doc: "y[0] = the canonical sum of x.",
         contract: ExactGivenOrder,
         params: &[read("x", F32), write("y", F32)],
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[
+                Entry { name: "sum_chunks", block: 128, grid: chunks },
+                Entry { name: "sum_total", block: 128, grid: |_| 1 },
+            ],
+            check: |e| e.expect(1, 1),
+            scratch: Some(sums_of_chunks),
+        }),
     },
     Kernel {
         name: "sum_squares",
         doc: "y[0] = the canonical sum of RN(x[i] * x[i]).",
         contract: ExactGivenOrder,
         params: &[read("x", FLOAT), write("y", F32)],
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[
+                Entry { name: "sum_squares_chunks", block: 128, grid: chunks },
+                Entry { name: "sum_squares_total", block: 128, grid: |_| 1 },
+            ],
+            check: |e| e.expect(1, 1),
+            scratch: Some(sums_of_chunks),
+        }),
     },
     Kernel {
         name: "sum_squares_dequantized",
         doc: "y[0] = the canonical sum of RN(g * g) with g = RN(decode(code[i]) * scale_inv[0]).",
         contract: ExactGivenOrder,
         params: &[read("code", FP8), read("scale_inv", F32), write("y", F32)],
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[
+                Entry { name: "sum_squares_dequantized_chunks", block: 128, grid: chunks },
+                Entry { name: "sum_squares_dequantized_total", block: 128, grid: |_| 1 },
+            ],
+            check: |e| e.expect_all(&[(1, 1), (2, 1)]),
+            scratch: Some(sums_of_chunks),
+        }),
     },
     Kernel {
         name: "clip",
@@ -46,6 +67,23 @@ pub(super) const KERNELS: &[Kernel] = &[
             write("skip", U32),
             f32("max_norm"),
         ],
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[Entry { name: "clip", block: 128, grid: |_| 1 }],
+            check: |e| e.expect_all(&[(2, 1), (3, 1), (4, 1)]),
+            scratch: None,
+        }),
     },
 ];
+
+/// The chunks of the first argument, each summed by a block.
+fn chunks(e: &Extents<'_>) -> usize {
+    e.elements(0).div_ceil(CHUNK)
+}
+
+/// Bytes of the sums of chunks.
+fn sums_of_chunks(e: &Extents<'_>) -> usize {
+    4 * chunks(e)
+}
+
+/// The most values that one pass over the lanes takes, as in `reduce.cuh`.
+const CHUNK: usize = 65_536;
