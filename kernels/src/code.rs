@@ -109,6 +109,11 @@ pub(crate) const fn row_groups(rows: usize, cols: usize) -> usize {
     (rows * cols.div_ceil(GROUP)).div_ceil(BLOCK as usize)
 }
 
+/// The blocks that take `rows` rows, one at a time.
+pub(crate) fn rows(rows: usize) -> usize {
+    rows.min(i32::MAX as usize)
+}
+
 /// Threads in a block where nothing asks for another number.
 pub(crate) const BLOCK: u32 = 256;
 /// Elements that a thread takes at a time, as in `view.cuh`.

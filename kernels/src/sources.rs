@@ -51,6 +51,7 @@ const SOURCES: &[Source] = sources![
     "activation.cu",
     "adamw.cu",
     "gemm.cu",
+    "norm.cu",
     "ranks.cu",
     "reduce.cu",
     "rope.cu",
@@ -60,6 +61,7 @@ const SOURCES: &[Source] = sources![
 const HEADERS: &[Source] = sources![
     "adamw.cuh",
     "amax.cuh",
+    "columns.cuh",
     "cuda.cuh",
     "expansion.cuh",
     "gemm.cuh",
@@ -70,6 +72,7 @@ const HEADERS: &[Source] = sources![
     "ptx/memory.cuh",
     "ptx/shuffle.cuh",
     "reduce.cuh",
+    "rows.cuh",
     "stochastic.cuh",
     "view.cuh",
 ];

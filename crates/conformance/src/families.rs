@@ -5,6 +5,7 @@ use crate::Case;
 mod activation;
 mod adamw;
 mod gemm;
+mod norm;
 mod ranks;
 mod reduce;
 mod rope;
@@ -19,6 +20,7 @@ const FAMILIES: &[fn() -> Vec<Case>] = &[
     activation::cases,
     adamw::cases,
     gemm::cases,
+    norm::cases,
     ranks::cases,
     reduce::cases,
     rope::cases,

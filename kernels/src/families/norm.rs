@@ -7,7 +7,8 @@
 use crate::{
     Code,
     Contract::ExactGivenOrder,
-    Kernel,
+    Cuda, Entry, Extents, Kernel,
+    code::{BLOCK, rows},
     kernel::{F32, FLOAT, f32, read, u32, write},
 };
 
@@ -25,7 +26,14 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("cols"),
             f32("eps"),
         ],
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[Entry { name: "rms_norm", block: 128, grid: |e| rows(e.extent(4)) }],
+            check: |e| {
+                let (rows, cols) = (e.extent(4), e.extent(5));
+                e.expect_all(&[(0, rows * cols), (1, cols), (2, rows * cols), (3, rows)])
+            },
+            scratch: None,
+        }),
     },
     Kernel {
         name: "rms_norm_backward",
@@ -42,7 +50,27 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("rows"),
             u32("cols"),
         ],
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[
+                Entry { name: "rms_norm_backward", block: 128, grid: |e| rows(e.extent(6)) },
+                Entry {
+                    name: "rms_norm_backward_chunks",
+                    block: 128,
+                    grid: |e| column_blocks(e, 6),
+                },
+                Entry {
+                    name: "rms_norm_backward_tree",
+                    block: BLOCK,
+                    grid: |e| e.extent(7).div_ceil(BLOCK as usize),
+                },
+            ],
+            check: |e| {
+                let (rows, cols) = (e.extent(6), e.extent(7));
+                e.expect_all(&[(0, rows * cols), (1, rows * cols), (2, cols), (3, rows)])?;
+                e.expect_all(&[(4, rows * cols), (5, cols)])
+            },
+            scratch: Some(|e| sums_of_chunks(e, 6)),
+        }),
     },
     Kernel {
         name: "layer_norm",
@@ -60,7 +88,15 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("cols"),
             f32("eps"),
         ],
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[Entry { name: "layer_norm", block: 128, grid: |e| rows(e.extent(6)) }],
+            check: |e| {
+                let (rows, cols) = (e.extent(6), e.extent(7));
+                e.expect_all(&[(0, rows * cols), (1, cols), (2, cols)])?;
+                e.expect_all(&[(3, rows * cols), (4, rows), (5, rows)])
+            },
+            scratch: None,
+        }),
     },
     Kernel {
         name: "layer_norm_backward",
@@ -79,6 +115,47 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("rows"),
             u32("cols"),
         ],
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[
+                Entry { name: "layer_norm_backward", block: 128, grid: |e| rows(e.extent(8)) },
+                Entry {
+                    name: "layer_norm_backward_chunks",
+                    block: 128,
+                    grid: |e| column_blocks(e, 8),
+                },
+                Entry {
+                    name: "layer_norm_backward_tree",
+                    block: BLOCK,
+                    grid: |e| e.extent(9).div_ceil(BLOCK as usize),
+                },
+            ],
+            check: |e| {
+                let (rows, cols) = (e.extent(8), e.extent(9));
+                e.expect_all(&[
+                    (0, rows * cols),
+                    (1, rows * cols),
+                    (2, cols),
+                    (3, rows),
+                    (4, rows),
+                ])?;
+                e.expect_all(&[(5, rows * cols), (6, cols), (7, cols)])
+            },
+            scratch: Some(|e| 2 * sums_of_chunks(e, 8)),
+        }),
     },
 ];
+
+/// The blocks that sum columns over chunks of rows, whose number is argument `index`.
+fn column_blocks(e: &Extents<'_>, index: usize) -> usize {
+    e.extent(index).div_ceil(CHUNK_ROWS) * e.extent(index + 1).div_ceil(COLUMNS)
+}
+
+/// Bytes of one sum per column and chunk of rows, whose number is argument `index`.
+fn sums_of_chunks(e: &Extents<'_>, index: usize) -> usize {
+    4 * e.extent(index).div_ceil(CHUNK_ROWS) * e.extent(index + 1)
+}
+
+/// The rows of a chunk, as in `columns.cuh`.
+const CHUNK_ROWS: usize = 256;
+/// Columns of a block, one a thread.
+const COLUMNS: usize = 128;
