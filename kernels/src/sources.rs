@@ -50,6 +50,7 @@ macro_rules! sources {
 const SOURCES: &[Source] = sources![
     "activation.cu",
     "adamw.cu",
+    "cross_entropy.cu",
     "gemm.cu",
     "norm.cu",
     "ranks.cu",

@@ -4,6 +4,7 @@ use crate::Case;
 
 mod activation;
 mod adamw;
+mod cross_entropy;
 mod gemm;
 mod norm;
 mod ranks;
@@ -19,6 +20,7 @@ pub fn cases() -> Vec<Case> {
 const FAMILIES: &[fn() -> Vec<Case>] = &[
     activation::cases,
     adamw::cases,
+    cross_entropy::cases,
     gemm::cases,
     norm::cases,
     ranks::cases,

@@ -3,7 +3,8 @@
 use crate::{
     Code,
     Contract::ExactGivenOrder,
-    Kernel,
+    Cuda, Entry, Kernel,
+    code::rows,
     kernel::{F32, FLOAT, U32, f32, read, u32, write},
 };
 
@@ -22,5 +23,12 @@ pub(super) const KERNELS: &[Kernel] = &[Kernel {
         u32("cols"),
         f32("gradient_scale"),
     ],
-    code: Code::Library,
+    code: Code::Cuda(Cuda {
+        entries: &[Entry { name: "cross_entropy", block: 1024, grid: |e| rows(e.extent(4)) }],
+        check: |e| {
+            let (rows, cols) = (e.extent(4), e.extent(5));
+            e.expect_all(&[(0, rows * cols), (1, rows), (2, rows), (3, rows * cols)])
+        },
+        scratch: None,
+    }),
 }];
