@@ -16,6 +16,8 @@ DEVICE bool is_aligned(const void* address, u64 bytes) { return reinterpret_cast
 #ifdef __CUDACC__
 DEVICE void atomic_max(u32* address, u32 value) { atomicMax(address, value); }
 DEVICE void atomic_add(u64* address, u64 value) { atomicAdd(address, value); }
+// Returns what was there.
+DEVICE u32 atomic_add(u32* address, u32 value) { return atomicAdd(address, value); }
 #else
 DEVICE void atomic_max(u32* address, u32 value) {
     u32 seen = __atomic_load_n(address, __ATOMIC_RELAXED);
@@ -24,4 +26,5 @@ DEVICE void atomic_max(u32* address, u32 value) {
     }
 }
 DEVICE void atomic_add(u64* address, u64 value) { __atomic_fetch_add(address, value, __ATOMIC_RELAXED); }
+DEVICE u32 atomic_add(u32* address, u32 value) { return __atomic_fetch_add(address, value, __ATOMIC_RELAXED); }
 #endif

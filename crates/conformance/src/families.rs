@@ -5,6 +5,7 @@ use crate::Case;
 mod activation;
 mod adamw;
 mod cross_entropy;
+mod embedding;
 mod gemm;
 mod norm;
 mod ranks;
@@ -21,6 +22,7 @@ const FAMILIES: &[fn() -> Vec<Case>] = &[
     activation::cases,
     adamw::cases,
     cross_entropy::cases,
+    embedding::cases,
     gemm::cases,
     norm::cases,
     ranks::cases,

@@ -3,7 +3,8 @@
 use crate::{
     Code,
     Contract::{Exact, ExactGivenOrder},
-    Kernel,
+    Cuda, Entry, Extents, Kernel,
+    code::{BLOCK, row_groups, rows},
     kernel::{F32, FLOAT, U32, read, u32, write},
 };
 
@@ -13,13 +14,62 @@ pub(super) const KERNELS: &[Kernel] = &[
         doc: "y[t] = table[tokens[t]] for table [vocabulary, cols]. A token outside the vocabulary gives a row of NaN.",
         contract: Exact,
         params: &[read("tokens", U32), read("table", FLOAT), write("y", FLOAT), u32("cols")],
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[Entry {
+                name: "embedding",
+                block: BLOCK,
+                grid: |e| row_groups(e.elements(0), e.extent(3)),
+            }],
+            check: |e| {
+                let (count, cols) = (e.elements(0), e.extent(3));
+                e.expect_all(&[(1, vocabulary(e, 1) * cols), (2, count * cols)])
+            },
+            scratch: None,
+        }),
     },
     Kernel {
         name: "embedding_backward",
         doc: "dtable[w] = the plain sum from +0 of dy[t] over the t with tokens[t] = w, t ascending. A token outside the vocabulary is passed over.",
         contract: ExactGivenOrder,
         params: &[read("tokens", U32), read("dy", FLOAT), write("dtable", F32), u32("cols")],
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[
+                Entry { name: "embedding_backward_clear", block: BLOCK, grid: tokens },
+                Entry { name: "embedding_backward_counts", block: BLOCK, grid: places },
+                Entry { name: "embedding_backward_starts", block: BLOCK, grid: tokens },
+                Entry { name: "embedding_backward_fill", block: BLOCK, grid: places },
+                Entry { name: "embedding_backward_rank", block: BLOCK, grid: places },
+                Entry { name: "embedding_backward_sums", block: 128, grid: sums },
+            ],
+            check: |e| {
+                let (count, cols) = (e.elements(0), e.extent(3));
+                e.expect_all(&[(1, count * cols), (2, vocabulary(e, 2) * cols)])
+            },
+            // One number, two for every token and two for every place.
+            scratch: Some(|e| 4 * (1 + 2 * vocabulary(e, 2) + 2 * e.elements(0))),
+        }),
     },
 ];
+
+/// The rows of the table that is argument `index`; the check refuses a rest.
+fn vocabulary(e: &Extents<'_>, index: usize) -> usize {
+    e.elements(index).checked_div(e.extent(3)).unwrap_or(0)
+}
+
+/// Blocks for a token of the vocabulary a thread.
+fn tokens(e: &Extents<'_>) -> usize {
+    vocabulary(e, 2).div_ceil(BLOCK as usize)
+}
+
+/// Blocks for a place a thread; none where no token has a row.
+fn places(e: &Extents<'_>) -> usize {
+    if vocabulary(e, 2) == 0 { 0 } else { e.elements(0).div_ceil(BLOCK as usize) }
+}
+
+/// Blocks for [`COLUMNS`] columns of a token each.
+fn sums(e: &Extents<'_>) -> usize {
+    rows(vocabulary(e, 2) * e.extent(3).div_ceil(COLUMNS))
+}
+
+/// Columns of a block of 128 threads, four a thread.
+const COLUMNS: usize = 512;
