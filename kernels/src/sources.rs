@@ -53,6 +53,7 @@ const SOURCES: &[Source] = sources![
     "cross_entropy.cu",
     "embedding.cu",
     "gemm.cu",
+    "gradient.cu",
     "norm.cu",
     "ranks.cu",
     "reduce.cu",

@@ -7,6 +7,7 @@ mod adamw;
 mod cross_entropy;
 mod embedding;
 mod gemm;
+mod gradient;
 mod norm;
 mod ranks;
 mod reduce;
@@ -24,6 +25,7 @@ const FAMILIES: &[fn() -> Vec<Case>] = &[
     cross_entropy::cases,
     embedding::cases,
     gemm::cases,
+    gradient::cases,
     norm::cases,
     ranks::cases,
     reduce::cases,
