@@ -3,6 +3,7 @@
 use std::{env, fmt, path::PathBuf, str::FromStr, sync::Arc};
 
 use anyhow::Result;
+use fp8lm_cuda::{Cuda, CudaDevice};
 use fp8lm_device::Device;
 use fp8lm_host::HostKernels;
 use fp8lm_sim::{Emulator, Options};
@@ -14,46 +15,57 @@ pub(crate) enum Backend {
     Cpu,
     /// The CUDA kernels on the CPU.
     Host,
+    /// A GPU, by its number.
+    Cuda(usize),
 }
 
 impl Backend {
-    /// Whether it is not the CPU.
-    pub(crate) fn is_gpu(&self) -> bool {
-        !matches!(self, Backend::Cpu | Backend::Host)
-    }
-
-    /// The device; `options` are for those on the CPU.
-    pub(crate) fn open(&self, options: Options) -> Result<Arc<dyn Device>> {
-        let emulator = Emulator::new(options);
+    /// The device. `options` are for those on the CPU; for a GPU, libraries are looked for in `folders` first.
+    pub(crate) fn open(&self, options: Options, folders: &[PathBuf]) -> Result<Arc<dyn Device>> {
         Ok(match self {
-            Backend::Cpu => Arc::new(emulator),
-            Backend::Host => Arc::new(HostKernels::with(emulator, &host_options())?),
+            Backend::Cpu => Arc::new(Emulator::new(options)),
+            Backend::Host => Arc::new(HostKernels::with(Emulator::new(options), &host_options())?),
+            Backend::Cuda(ordinal) => Arc::new(CudaDevice::with(&find_cuda(folders)?, *ordinal)?),
         })
     }
+
+    /// Whether it is not the CPU.
+    pub(crate) fn is_gpu(&self) -> bool {
+        matches!(self, Backend::Cuda(_))
+    }
+}
+
+/// The driver and the libraries of a GPU.
+pub(crate) fn find_cuda(folders: &[PathBuf]) -> Result<Cuda, fp8lm_cuda::Error> {
+    let mut options = fp8lm_cuda::Options { folders: folders.to_vec(), ..Default::default() };
+    options.cache = cache("cuda-kernels", options.cache);
+    Cuda::find(&options)
 }
 
 /// How the kernels are compiled for the CPU.
-pub(crate) fn host_options() -> fp8lm_host::Options {
-    let default = fp8lm_host::Options::default();
-    let cache = cache_folder().map(|folder| folder.join("host-kernels"));
-    fp8lm_host::Options { cache: cache.unwrap_or(default.cache.clone()), ..default }
+fn host_options() -> fp8lm_host::Options {
+    let mut options = fp8lm_host::Options::default();
+    options.cache = cache("host-kernels", options.cache);
+    options
 }
 
-/// The user's folder for what can be made again.
-fn cache_folder() -> Option<PathBuf> {
+/// A folder for what can be made again, the user's own if there is one.
+fn cache(name: &str, otherwise: PathBuf) -> PathBuf {
     let of = |variable| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let folder = of("XDG_CACHE_HOME").or_else(|| of("HOME").map(|home| home.join(".cache")))?;
-    Some(folder.join("fp8lm"))
+    let own = of("XDG_CACHE_HOME").or_else(|| of("HOME").map(|home| home.join(".cache")));
+    own.map_or(otherwise, |folder| folder.join("fp8lm").join(name))
 }
 
 impl FromStr for Backend {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "cpu" => Ok(Backend::Cpu),
-            "host" => Ok(Backend::Host),
-            _ => Err("expected cpu or host".into()),
+        let ordinal = text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+        match (text, ordinal) {
+            ("cpu", _) => Ok(Backend::Cpu),
+            ("host", _) => Ok(Backend::Host),
+            (_, Some(ordinal)) => Ok(Backend::Cuda(ordinal)),
+            _ => Err("expected cpu, host or cuda:N with the number of a GPU".into()),
         }
     }
 }
@@ -63,6 +75,7 @@ impl fmt::Display for Backend {
         match self {
             Backend::Cpu => f.write_str("cpu"),
             Backend::Host => f.write_str("host"),
+            Backend::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
         }
     }
 }

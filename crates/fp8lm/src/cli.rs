@@ -23,7 +23,7 @@ pub(crate) enum Command {
     /// Computes one operation on tensors in files, bit for bit as Hopper does.
     Emulate(EmulateArgs),
     /// Lists the devices of this machine, and says what others lack.
-    Devices,
+    Devices(LibraryArgs),
     /// Holds a device against the emulator: every kernel, then a training run, bit by bit.
     Selftest(SelftestArgs),
     /// Lists the recipes, or prints one.
@@ -57,12 +57,30 @@ pub(crate) struct TrainArgs {
     /// Trains with this recipe as well, and puts both in the report.
     #[arg(long, value_name = "RECIPE")]
     pub(crate) compare: Option<String>,
-    /// The device: `cpu`, the emulator; `host`, the CUDA kernels on the CPU; or `cuda:N`.
-    #[arg(long, value_name = "NAME", default_value = "cpu")]
-    pub(crate) device: Backend,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     /// Prints nothing but errors.
     #[arg(long, short)]
     pub(crate) quiet: bool,
+}
+
+/// Which device computes.
+#[derive(Args, Debug)]
+pub(crate) struct DeviceArgs {
+    /// The device: `cpu`, the emulator; `host`, the CUDA kernels on the CPU; or `cuda:N`, a GPU.
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub(crate) device: Backend,
+    #[command(flatten)]
+    pub(crate) libraries: LibraryArgs,
+}
+
+/// Where NVIDIA's libraries are.
+#[derive(Args, Debug)]
+pub(crate) struct LibraryArgs {
+    /// A folder with NVIDIA's libraries, such as nvidia/cu13/lib of its Python packages, to look in before the
+    /// system's; may be repeated.
+    #[arg(long = "cuda-libraries", value_name = "DIR")]
+    pub(crate) folders: Vec<PathBuf>,
 }
 
 /// What to write, and with which model.
@@ -83,17 +101,15 @@ pub(crate) struct GenerateArgs {
     /// The seed of the draws.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// The device: `cpu`, the emulator; `host`, the CUDA kernels on the CPU; or `cuda:N`.
-    #[arg(long, value_name = "NAME", default_value = "cpu")]
-    pub(crate) device: Backend,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }
 
 /// What is tested.
 #[derive(Args, Debug)]
 pub(crate) struct SelftestArgs {
-    /// The device: `host`, the CUDA kernels on the CPU; `cuda:N`; or `cpu`, the emulator itself.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) device: Backend,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     /// Kernels to test: those whose name contains this.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) kernels: String,

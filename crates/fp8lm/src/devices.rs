@@ -2,29 +2,40 @@
 
 use std::{
     io::{self, Write},
+    path::PathBuf,
     process::ExitCode,
 };
 
 use anyhow::Result;
 use fp8lm_sim::Options;
-use fp8lm_trainer::text::{align, bytes};
+use fp8lm_trainer::text::bytes;
 
-use crate::backend::Backend;
+use crate::{
+    backend::{Backend, find_cuda},
+    cli::LibraryArgs,
+};
 
 /// Prints a line for every device, or why it cannot be had.
-pub(crate) fn run() -> Result<ExitCode> {
-    let mut rows = vec![["device", "what", "memory"].map(String::from)];
-    rows.extend([Backend::Cpu, Backend::Host].iter().map(row));
-    write!(io::stdout(), "{}", align(&rows))?;
+pub(crate) fn run(args: &LibraryArgs) -> Result<ExitCode> {
+    let mut rows = vec![["device", "memory", "what"].map(String::from)];
+    let gpus = find_cuda(&args.folders).and_then(|cuda| cuda.devices());
+    let gpus = (0..gpus.unwrap_or(1).max(1)).map(Backend::Cuda);
+    let devices = [Backend::Cpu, Backend::Host].into_iter().chain(gpus);
+    rows.extend(devices.map(|device| row(&device, &args.folders)));
+    let mut out = io::stdout().lock();
+    for [device, memory, what] in rows {
+        writeln!(out, "{device:<8}  {memory:>25}  {what}")?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(backend: &Backend) -> [String; 3] {
-    match backend.open(Options::default()) {
+fn row(backend: &Backend, folders: &[PathBuf]) -> [String; 3] {
+    let (memory, what) = match backend.open(Options::default(), folders) {
         Ok(device) => {
             let properties = device.properties();
-            [backend.to_string(), properties.name.clone(), bytes(properties.memory_bytes)]
+            (bytes(properties.memory_bytes), properties.name.clone())
         }
-        Err(error) => [backend.to_string(), format!("absent: {error}"), String::new()],
-    }
+        Err(error) => ("absent".into(), error.to_string()),
+    };
+    [backend.to_string(), memory, what]
 }

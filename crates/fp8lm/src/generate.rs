@@ -9,11 +9,13 @@ use anyhow::Result;
 use fp8lm_sim::Options;
 use fp8lm_trainer::{Generation, Generator};
 
-use crate::cli::GenerateArgs;
+use crate::cli::{DeviceArgs, GenerateArgs};
 
 /// Continues a prompt on standard output, token by token.
 pub(crate) fn run(args: &GenerateArgs) -> Result<ExitCode> {
-    let mut generator = Generator::of_run(&args.run, args.device.open(Options::default())?)?;
+    let DeviceArgs { device, libraries } = &args.device;
+    let device = device.open(Options::default(), &libraries.folders)?;
+    let mut generator = Generator::of_run(&args.run, device)?;
     let GenerateArgs { tokens, temperature, seed, .. } = *args;
     let mut out = io::stdout().lock();
     write!(out, "{}", args.prompt)?;

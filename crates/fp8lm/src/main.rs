@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Emulate(args) => emulate::run(&args),
-        Command::Devices => devices::run(),
+        Command::Devices(args) => devices::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Recipes(args) => list::recipes(&args),
         Command::Presets(args) => list::presets(&args),

@@ -9,10 +9,15 @@ use std::{
 
 use anyhow::{Context, Result};
 use fp8lm_device::Device;
+use fp8lm_ops::Accumulate;
 use fp8lm_sim::Options;
 use fp8lm_trainer::{Config, Ending, Plan, Session, Summary, text::align, write_report};
 
-use crate::{backend::Backend, cli::TrainArgs, progress::Progress, stop};
+use crate::{
+    cli::{DeviceArgs, TrainArgs},
+    progress::Progress,
+    stop,
+};
 
 /// Trains, and prints the summary.
 pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
@@ -50,6 +55,10 @@ fn create(args: &TrainArgs) -> Result<Vec<Session>> {
         fp8lm_scaling::recipe(recipe)?;
         config.run.compare = Some(recipe.clone());
     }
+    if args.device.device.is_gpu() {
+        // Its tensor cores' own; the chain of a CPU would go by its slow ones.
+        config.recipe.accumulate.get_or_insert(Accumulate::Cublaslt);
+    }
     let plan = Plan::new(config)?;
     let folder = match &args.run {
         Some(folder) => folder.clone(),
@@ -68,13 +77,13 @@ fn resume(folder: &Path, args: &TrainArgs) -> Result<Vec<Session>> {
 
 /// The run that `session` is compared with stands in a folder inside its own. Whatever came
 /// between, it is begun if it was not, and gone on with if it was.
-fn with_baseline(session: Session, backend: &Backend) -> Result<Vec<Session>> {
+fn with_baseline(session: Session, args: &DeviceArgs) -> Result<Vec<Session>> {
     let Some(config) = session.trainer().plan().config().baseline() else {
         return Ok(vec![session]);
     };
     let plan = Plan::new(config)?;
     let folder = session.folder().path().join(format!("baseline-{}", plan.recipe().name));
-    let device = open(backend, &plan)?;
+    let device = open(args, &plan)?;
     let baseline = match folder.join("config.toml").exists() {
         true => Session::resume(&folder, device, plan)?,
         false => Session::create(&folder, device, plan)?,
@@ -154,12 +163,12 @@ fn row(summary: &Summary) -> [String; 8] {
 }
 
 /// The device, with as many threads as the plan wants.
-fn open(backend: &Backend, plan: &Plan) -> Result<Arc<dyn Device>> {
+fn open(args: &DeviceArgs, plan: &Plan) -> Result<Arc<dyn Device>> {
     let mut options = Options::default();
     if plan.config().run.threads > 0 {
         options.threads = plan.config().run.threads;
     }
-    backend.open(options)
+    args.device.open(options, &args.libraries.folders)
 }
 
 /// The first free folder under `runs/`.

@@ -59,6 +59,7 @@ const LAYERS: &[Layer] = &[
             "fp8lm-kernels",
             "fp8lm-conformance",
             "fp8lm-host",
+            "fp8lm-cuda",
             EMULATOR,
         ],
     },

@@ -13,14 +13,16 @@ use fp8lm_trainer::{Config, Plan, Trainer};
 /// Whether a run of `steps` steps of the preset `tiny` has the same bits on both devices: losses, then every tensor of
 /// a checkpoint. Prints the first difference, with its step.
 pub(super) fn equal(
-    reference: Arc<dyn Device>,
-    device: Arc<dyn Device>,
+    reference: &Arc<dyn Device>,
+    device: &Arc<dyn Device>,
     steps: u64,
     sets: &[String],
 ) -> Result<bool> {
     let plan = Plan::new(Config::load("tiny", None, sets)?)?;
-    let name = plan.recipe().name.clone();
-    let mut trainers = [Trainer::new(reference, plan.clone())?, Trainer::new(device, plan)?];
+    let model = sets.join(", ");
+    let name = format!("{} ({model})", plan.recipe().name);
+    let new = |device: &Arc<dyn Device>| Trainer::new(device.clone(), plan.clone());
+    let mut trainers = [new(reference)?, new(device)?];
     for step in 1..=steps {
         if let Some(difference) = step_difference(&mut trainers)? {
             writeln!(io::stdout(), "training of {name} differs in step {step}: {difference}")?;

@@ -25,7 +25,21 @@ fn every_device_is_listed() {
     let output = succeed(caching(fp8lm()).arg("devices"));
     let table = String::from_utf8(output.stdout).unwrap();
     let names: Vec<_> = table.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(names[..3], ["device", "cpu", "host"], "{table}");
+    assert_eq!(names[..4], ["device", "cpu", "host", "cuda:0"], "{table}");
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    // No machine has so many.
+    let missing = fail(train(&run).args(["--device", "cuda:4096"]));
+    let reasons = ["is missing", "is needed", "there is no GPU 4096"];
+    assert!(reasons.iter().any(|reason| missing.contains(reason)), "{missing}");
+    assert!(!run.exists(), "nothing is begun");
+    let folder =
+        fail(fp8lm().args(["selftest", "--device", "cuda:0", "--cuda-libraries", "nowhere"]));
+    assert!(folder.contains("nowhere"), "{folder}");
 }
 
 #[test]
@@ -51,7 +65,8 @@ fn a_selftest_counts_what_was_equal() {
     command.args(["selftest", "--device", "host", "--kernels", "reciprocal", "--steps", "1"]);
     let text = String::from_utf8(succeed(&mut command).stdout).unwrap();
     assert!(text.contains("1 kernels, 35 cases equal in every bit, 0 not"), "{text}");
-    assert!(text.contains("1 training steps of fp8lm-3 equal in every bit"), "{text}");
+    let steps = "1 training steps of fp8lm-3 (recipe.accumulate=f32) equal in every bit";
+    assert!(text.contains(steps), "{text}");
 }
 
 #[test]
