@@ -64,8 +64,10 @@ impl Nvrtc {
 }
 
 /// The options that kernels are compiled with: for Hopper, and arithmetic as it is written. `cargo xtask kernels`
-/// passes the same ones to nvcc.
+/// passes the same ones to nvcc, but for the first, without which NVRTC takes a generic lambda for a function of the
+/// host.
 pub(crate) const FLAGS: &[&str] = &[
+    "--device-as-default-execution-space",
     "--gpu-architecture=sm_90a",
     "--std=c++17",
     "--fmad=false",
@@ -177,7 +179,7 @@ mod tests {
         let start = text.find("const NVCC: &[&str] = &[").unwrap();
         let end = start + text[start..].find("];").unwrap();
         let nvcc: Vec<_> = text[start..end].split('"').skip(1).step_by(2).collect();
-        let ours = FLAGS.iter().map(|flag| match *flag {
+        let ours = FLAGS[1..].iter().map(|flag| match *flag {
             "--gpu-architecture=sm_90a" => "-arch=sm_90a".to_owned(),
             "--generate-line-info" => "-lineinfo".to_owned(),
             flag => flag[1..].to_owned(),
