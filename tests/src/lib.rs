@@ -4,7 +4,7 @@
 //! that several keep together.
 
 #[cfg(test)]
-mod host;
+mod devices;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
