@@ -19,6 +19,10 @@ pub(super) fn cases() -> Vec<Case> {
     // More chunks than lanes.
     let n = 131 * 65_536 + 7;
     cases.push(sum_squares(Values::Ordinary, BF16, n));
+    // As many sums as tensors of up to 2^34 elements have chunks.
+    let sums: Vec<f32> = (0..200_001).map(|i| (i % 97) as f32 * 0.37).collect();
+    let case = Case::new("clip", "200001 sums").read(Data::of(&sums)).read(Data::of::<f32>(&[]));
+    cases.push(outputs(case, [1, 1, 1], 1.0));
     cases.extend(malformed());
     cases
 }
