@@ -50,6 +50,7 @@ macro_rules! sources {
 const SOURCES: &[Source] = sources![
     "activation.cu",
     "adamw.cu",
+    "attention.cu",
     "cross_entropy.cu",
     "embedding.cu",
     "gemm.cu",
@@ -64,6 +65,7 @@ const SOURCES: &[Source] = sources![
 const HEADERS: &[Source] = sources![
     "adamw.cuh",
     "amax.cuh",
+    "attention.cuh",
     "columns.cuh",
     "cuda.cuh",
     "expansion.cuh",

@@ -4,6 +4,7 @@ use crate::Case;
 
 mod activation;
 mod adamw;
+mod attention;
 mod cross_entropy;
 mod embedding;
 mod gemm;
@@ -22,6 +23,7 @@ pub fn cases() -> Vec<Case> {
 const FAMILIES: &[fn() -> Vec<Case>] = &[
     activation::cases,
     adamw::cases,
+    attention::cases,
     cross_entropy::cases,
     embedding::cases,
     gemm::cases,

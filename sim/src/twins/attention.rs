@@ -29,8 +29,9 @@ impl Extents {
     /// From the four arguments that start at `first`.
     fn of(args: &Args<'_>, first: usize) -> Result<Self> {
         let [batch, context, heads, head_dim] = [0, 1, 2, 3].map(|i| args.extent(first + i));
-        if head_dim == 0 {
-            return Err(args.invalid(first + 3, "at least 1".into(), "0".into()));
+        if !(1..=WIDEST).contains(&head_dim) {
+            let expected = format!("1 to {WIDEST}");
+            return Err(args.invalid(first + 3, expected, head_dim.to_string()));
         }
         Ok(Self { batch, context, heads, head_dim })
     }
@@ -98,3 +99,6 @@ impl Rows {
         self.first + row * self.stride
     }
 }
+
+/// Elements of a head at most: D is one chunk of a canonical sum.
+const WIDEST: usize = 65_536;
