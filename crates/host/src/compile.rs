@@ -43,8 +43,12 @@ impl Default for Options {
     }
 }
 
-/// The path of the library that holds every module.
-pub(crate) fn library(options: &Options) -> Result<PathBuf, Error> {
+/// The path of the library that holds every entry of the table, each as `abi::host_entries` says; compiled, unless the
+/// cache has it.
+///
+/// # Errors
+/// If there is no compiler, a kernel does not compile, or the cache cannot be written.
+pub fn library(options: &Options) -> Result<PathBuf, Error> {
     let compiler = Compiler::new(options)?;
     let units = units();
     let objects = compiler.objects(&units)?;

@@ -22,6 +22,6 @@ mod device;
 mod error;
 mod library;
 
-pub use compile::{Options, Sanitizer};
+pub use compile::{Options, Sanitizer, library};
 pub use device::HostKernels;
 pub use error::Error;

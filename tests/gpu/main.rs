@@ -1,0 +1,108 @@
+//! The CUDA device on a machine without a GPU: on libraries that stand in for NVIDIA's.
+//!
+//! They are compiled from the C++ beside this file, and found by the system's loader as NVIDIA's would be, so that
+//! everything in the device runs but NVIDIA's own code. The stand-ins take what the manuals say, and do work as late as
+//! they may; what they do not know is how hardware rounds.
+
+use std::{
+    env, error, fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use fp8lm_host::{Error, Options};
+use fp8lm_kernels::{Code, Kind, table};
+
+mod checks;
+mod memory;
+mod products;
+
+type Result<T> = std::result::Result<T, Box<dyn error::Error>>;
+
+fn main() -> Result<ExitCode> {
+    if let Some(folder) = env::var_os(FOLDER) {
+        checks::run(Path::new(&folder))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let kernels = match fp8lm_host::library(&Options { cache: cache()?, ..Options::default() }) {
+        Err(Error::NoCompiler { compiler, .. }) => {
+            say(&format!("skipped: there is no C++ compiler `{compiler}`"));
+            return Ok(ExitCode::SUCCESS);
+        }
+        kernels => kernels?,
+    };
+    let folder = target()?.join("tmp/stand-ins");
+    build(&folder, &kernels)?;
+    let output = Command::new(env::current_exe()?)
+        .env(FOLDER, &folder)
+        .env("LD_LIBRARY_PATH", folder.join("driver"))
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    say(&format!("{text}{}", String::from_utf8_lossy(&output.stderr)));
+    let is_whole = text.contains(RELEASED) || text.starts_with("skipped");
+    Ok(if output.status.success() && is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Compiles the stand-ins. The driver is where the system looks, the others where the device is told to.
+fn build(folder: &Path, kernels: &Path) -> Result<()> {
+    let [driver, others] = ["driver", "lib"].map(|name| folder.join(name));
+    fs::create_dir_all(&driver)?;
+    fs::create_dir_all(&others)?;
+    fs::write(driver.join("parameters.inc"), parameters())?;
+    let kernels = format!("-DKERNELS=\"{}\"", kernels.display());
+    let include = format!("-I{}", driver.display());
+    compile("driver.cpp", &driver, "libcuda.so", &[&kernels, &include, "-ldl"])?;
+    let search = format!("-L{}", driver.display());
+    compile("cublaslt.cpp", &others, "libcublasLt.so.13", &[&search, "-lcuda"])?;
+    compile("nvrtc.cpp", &others, "libnvrtc.so.13", &[])?;
+    compile("nvrtc.cpp", &others, "libnvrtc-builtins.so.13.7", &[])
+}
+
+fn compile(source: &str, folder: &Path, name: &str, more: &[&str]) -> Result<()> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("gpu").join(source);
+    let mut compiler = Command::new(Options::default().compiler);
+    compiler.args(["-std=c++17", "-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]);
+    compiler.arg(format!("-Wl,-soname,{name}")).arg("-o").arg(folder.join(name)).arg(&source);
+    let output = compiler.args(more).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
+}
+
+/// The bytes of each parameter of each entry, which a real driver knows from the machine code.
+fn parameters() -> String {
+    let mut text = String::new();
+    for kernel in table() {
+        let Code::Cuda(cuda) = &kernel.code else { continue };
+        let bytes = kernel.params.iter().map(|param| match param.kind {
+            Kind::Read(_) | Kind::Write(_) | Kind::Update(_) => "24",
+            Kind::U32 | Kind::U64 | Kind::F32 => "8",
+        });
+        let bytes: Vec<_> = bytes.chain(cuda.scratch.map(|_| "8")).collect();
+        for entry in cuda.entries {
+            text += &format!("{{\"{}\", {{{}}}}},\n", entry.name, bytes.join(", "));
+        }
+    }
+    text
+}
+
+/// A folder that other tests use as well.
+fn cache() -> Result<PathBuf> {
+    Ok(target()?.join("tmp/fp8lm/host-kernels"))
+}
+
+fn target() -> Result<PathBuf> {
+    let test = env::current_exe()?;
+    Ok(test.ancestors().nth(3).ok_or("a test lies in cargo's folder")?.to_owned())
+}
+
+#[expect(clippy::print_stdout, reason = "a test tells what it did")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+/// Names the folder of the stand-ins to the process that uses them.
+const FOLDER: &str = "FP8LM_STAND_INS";
+/// What the stand-in for the driver says when it is given back its context, and has found no memory in use.
+const RELEASED: &str = "the context was released, and all memory before it";
