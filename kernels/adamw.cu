@@ -33,6 +33,7 @@ DEVICE void begin_state(const State& x, Scales& scales) {
 }
 
 DEVICE void begin(const AdamW& a) {
+    if (threadIdx.x != 0) return;
     begin_state(a.master, a.scratch->master);
     begin_state(a.m, a.scratch->m);
     begin_state(a.v, a.scratch->v);

@@ -94,6 +94,8 @@ DEVICE Group load_state(const State& x, u64 i) {
 DEVICE void spread(const State& x, u64 i, Group& g) {
     const Range range = range_of(x.values.dtype);
     const Fit pair = fit(range, g);
+    // All who share the group have read its old pair.
+    __syncwarp();
     if (i % EXPANDED == 0 && i < x.values.elements) {
         x.scale.as<f32>()[i / EXPANDED * 2] = pair.largest;
         x.scale.as<f32>()[i / EXPANDED * 2 + 1] = pair.exponent;
