@@ -1,9 +1,8 @@
 // The part of CUDA that the kernels use, on the CPU.
 //
 // A block's threads run one after another on one thread of the system, each up to its next barrier: a kernel without
-// barriers is a plain loop. Under a sanitizer (SHIM_THREADS) each is a thread of the system, so that a missing barrier is
-// a race that is seen. What every thread must reach and some do not is reported, and the process aborted, where a GPU would
-// hang.
+// barriers is a plain loop. What every thread must reach and some do not is reported, and the process aborted, where a GPU
+// would hang. For sanitizers (SHIM_ONE_BLOCK) one block runs at a time, so that shared memory is one for the process.
 #pragma once
 
 #include <cstring>
@@ -18,7 +17,7 @@ extern __thread ShimIndex threadIdx, blockIdx, blockDim, gridDim;
 #define __device__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __restrict__ __restrict
-#ifdef SHIM_THREADS
+#ifdef SHIM_ONE_BLOCK
 #define __shared__ static
 #else
 #define __shared__ static thread_local

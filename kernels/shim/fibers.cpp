@@ -1,11 +1,11 @@
-// The shim's threads as fibers: each has a stack, and a switch of stacks takes a few instructions.
-#ifndef SHIM_THREADS
-
+// The shim's threads are fibers: each has a stack, and a switch of stacks takes a few instructions.
 #include "shim/cuda.hpp"
+#include "shim/races.hpp"
 
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 __thread ShimIndex threadIdx, blockIdx, blockDim, gridDim;
@@ -92,11 +92,14 @@ void* prepare(char* top, void (*entry)()) {
 
 struct Barrier {
     unsigned members = 0, arrived = 0, generation = 0;
+    // What passes it, in turn, is ordered after what arrived: the next generation may arrive before this one has left.
+    char passed[2] = {};
 };
 
 struct Fiber {
     std::unique_ptr<char[]> stack{new char[STACK_BYTES]};
     void* saved = nullptr;
+    void* watched = races::create();
     unsigned thread = 0;
 };
 
@@ -107,6 +110,7 @@ struct Block {
     unsigned started = 0, finished = 0;
     bool progress = false;
     Barrier block;
+    char begun = 0, ended = 0;
     std::vector<Barrier> warps;
     std::vector<unsigned> slots;
     // Of these the first `in_use` stand at a barrier or run.
@@ -119,11 +123,15 @@ struct Block {
     void resume(Fiber& fiber);
     void yield();
     void arrive(Barrier& barrier);
+    void synchronize(Barrier& barrier);
     void leave(Barrier& barrier);
     void thread_ends(unsigned thread);
 };
 
 thread_local Block current;
+#ifdef SHIM_ONE_BLOCK
+std::mutex one_block;
+#endif
 
 void release(Barrier& barrier) {
     barrier.arrived = 0;
@@ -134,7 +142,10 @@ void release(Barrier& barrier) {
 void Block::resume(Fiber& fiber) {
     running = &fiber;
     threadIdx.x = fiber.thread;
+    void* host = races::current();
+    races::enter(fiber.watched);
     shim_switch(&scheduler, fiber.saved);
+    races::enter(host);
 }
 
 void Block::yield() {
@@ -146,6 +157,14 @@ void Block::arrive(Barrier& barrier) {
     const unsigned generation = barrier.generation;
     if (++barrier.arrived == barrier.members) return release(barrier);
     while (barrier.generation == generation) yield();
+}
+
+// Arrives, and orders all accesses before it before all after it.
+void Block::synchronize(Barrier& barrier) {
+    char* passed = &barrier.passed[barrier.generation % 2];
+    races::release(passed);
+    arrive(barrier);
+    races::acquire(passed);
 }
 
 void Block::leave(Barrier& barrier) {
@@ -160,15 +179,18 @@ void Block::thread_ends(unsigned thread) {
     leave(warps[thread / WARP]);
 }
 
-// One fiber runs threads until one of them stands at a barrier: the next thread needs a stack of its own.
+// One fiber runs threads until one of them stands at a barrier: the next thread needs a stack of its own. Under watch
+// every thread does.
 void fiber_main() {
     Block& block = current;
     Fiber& self = *block.running;
-    while (block.started < blockDim.x) {
+    do {
         threadIdx.x = block.started++;
+        races::acquire(&block.begun);
         block.body(block.args);
+        races::release(&block.ended);
         block.thread_ends(threadIdx.x);
-    }
+    } while (block.started < blockDim.x && !races::WATCHED);
     self.thread = ENDED;
     shim_switch(&self.saved, block.scheduler);
 }
@@ -180,6 +202,7 @@ void Block::run(unsigned threads) {
     if (threads % WARP != 0) warps.back().members = threads % WARP;
     slots.resize(2 * warps.size() * WARP);
     in_use = 0;
+    races::release(&begun);
     while (started < threads) {
         if (in_use == fibers.size()) fibers.push_back(std::make_unique<Fiber>());
         Fiber& fiber = *fibers[in_use++];
@@ -197,15 +220,16 @@ void Block::run(unsigned threads) {
             std::abort();
         }
     }
+    races::acquire(&ended);
 }
 
 } // namespace
 
-void __syncthreads() { current.arrive(current.block); }
+void __syncthreads() { current.synchronize(current.block); }
 
-void __syncwarp() { current.arrive(current.warps[threadIdx.x / WARP]); }
+void __syncwarp() { current.synchronize(current.warps[threadIdx.x / WARP]); }
 
-// Two sets of slots in turn: no lane writes one again before all have read it.
+// Two sets of slots in turn: no lane writes one again before all have read it. It orders no accesses to memory.
 unsigned shim_exchange(unsigned value, unsigned lane) {
     Barrier& warp = current.warps[threadIdx.x / WARP];
     unsigned* slots = &current.slots[2 * (threadIdx.x / WARP * WARP) + warp.generation % 2 * WARP];
@@ -216,11 +240,12 @@ unsigned shim_exchange(unsigned value, unsigned lane) {
 
 void shim_run(void (*body)(const unsigned char*), const unsigned char* args, unsigned grid, unsigned block, unsigned first,
               unsigned last) {
+#ifdef SHIM_ONE_BLOCK
+    std::lock_guard<std::mutex> lock(one_block);
+#endif
     gridDim.x = grid;
     blockDim.x = block;
     current.body = body;
     current.args = args;
     for (blockIdx.x = first; blockIdx.x < last; blockIdx.x++) current.run(block);
 }
-
-#endif

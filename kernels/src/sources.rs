@@ -82,7 +82,7 @@ const HEADERS: &[Source] = sources![
     "view.cuh",
 ];
 
-const SHIM: &[Source] = sources!["shim/cuda.hpp", "shim/fibers.cpp", "shim/threads.cpp"];
+const SHIM: &[Source] = sources!["shim/cuda.hpp", "shim/fibers.cpp", "shim/races.hpp"];
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ mod compare;
 mod gpu;
 mod kernels;
 mod quality;
+mod sanitize;
 mod test;
 mod tidy;
 
@@ -53,6 +54,12 @@ enum Chore {
     },
     /// Compile the CUDA kernels for the GPU, without one, and check registers and instructions
     Kernels(kernels::Options),
+    /// Run the CUDA kernels on the CPU under AddressSanitizer and ThreadSanitizer
+    Sanitize {
+        /// Under this one alone
+        #[arg(value_enum)]
+        sanitizer: Option<sanitize::Sanitizer>,
+    },
     /// Check what neither rustfmt nor clippy sees
     Tidy,
     /// Find the first step and the first tensor element in which two runs differ, by bits
@@ -84,6 +91,7 @@ fn run(chore: Chore) -> Result<bool> {
         Chore::Bench { filter } => bench(filter),
         Chore::Quality { subject, seeds } => quality::run(subject, seeds),
         Chore::Kernels(options) => kernels::run(&options),
+        Chore::Sanitize { sanitizer } => sanitize::run(sanitizer),
         Chore::Tidy => tidy::run(),
         Chore::Compare { run_a, run_b } => compare::run(&run_a, &run_b),
     }

@@ -12,6 +12,7 @@ use self::report::{Outcome, Report};
 use crate::{
     cargo::{self, cargo, is_available, miri, succeeds},
     kernels,
+    sanitize::{self, Sanitizer},
 };
 
 /// Whether no check failed.
@@ -23,6 +24,8 @@ pub(crate) fn run() -> Result<bool> {
     report.check("unit and integration tests", || test("--tests"));
     report.check("documentation tests", || test("--doc"));
     examples::check(&packages, &mut report);
+    report.check("kernels under AddressSanitizer", || sanitized(Sanitizer::Address));
+    report.check("kernels under ThreadSanitizer", || sanitized(Sanitizer::Thread));
     for package in &packages {
         check_features(package, &mut report);
     }
@@ -35,11 +38,16 @@ fn kernels_for_the_gpu() -> Result<Outcome> {
     unless_missing(kernels::run(&kernels::Options::default()))
 }
 
-/// A compiler that cannot be fetched is a skip; everything else that goes wrong is not.
+fn sanitized(sanitizer: Sanitizer) -> Result<Outcome> {
+    unless_missing(sanitize::check(sanitizer))
+}
+
+/// What the machine does not have is a skip; everything else that goes wrong is not.
 fn unless_missing(result: Result<bool>) -> Result<Outcome> {
     result
         .map(Outcome::from)
         .or_else(|error| error.downcast().map(|kernels::Missing(reason)| Outcome::Skipped(reason)))
+        .or_else(|error| error.downcast().map(|sanitize::Missing(reason)| Outcome::Skipped(reason)))
 }
 
 fn test(targets: &str) -> Result<Outcome> {
@@ -79,10 +87,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_missing_compiler_is_a_skip() {
+    fn only_what_is_missing_is_a_skip() {
         let missing = anyhow::Error::new(kernels::Missing("no network")).context("kernels");
         let outcome = |result| unless_missing(result).ok();
         assert_eq!(outcome(Err(missing)), Some(Outcome::Skipped("no network")));
+        let missing = anyhow::Error::new(sanitize::Missing("no runtime"));
+        assert_eq!(outcome(Err(missing)), Some(Outcome::Skipped("no runtime")));
         assert_eq!(outcome(Err(anyhow::anyhow!("g++ is missing"))), None);
         assert_eq!(outcome(Ok(false)), Some(Outcome::Failed));
         assert_eq!(outcome(Ok(true)), Some(Outcome::Passed));

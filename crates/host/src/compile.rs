@@ -24,14 +24,15 @@ pub struct Options {
     pub sanitizer: Option<Sanitizer>,
 }
 
-/// Watches over accesses of compiled code, whose threads then are threads of the system.
+/// Watches over accesses of compiled code.
 ///
-/// The sanitizer's runtime must be in the process from its start, by `LD_PRELOAD`.
+/// The sanitizer's runtime must be in the process from its start, by `LD_PRELOAD`. Blocks run one after another, so an
+/// emulator of one thread is as fast as one of many, and what its others do, a sanitizer does not see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sanitizer {
-    /// Finds accesses beyond an allocation.
+    /// Finds accesses beyond an argument, for a launch works on copies of them, and beyond shared memory.
     Address,
-    /// Finds accesses that no barrier orders.
+    /// Finds accesses of a block that no barrier orders; exchanges between lanes order none.
     Thread,
 }
 
@@ -129,7 +130,11 @@ impl<'a> Compiler<'a> {
             write(&text, &unit.text)?;
         }
         self.make(object, unit.name, |command, out| {
-            command.args(&self.flags).arg("-I").arg(&self.sources);
+            command
+                .args(&self.flags)
+                .args(watch(unit, self.options.sanitizer))
+                .arg("-I")
+                .arg(&self.sources);
             command.arg("-c").arg(&text).arg("-o").arg(out);
         })
     }
@@ -150,7 +155,7 @@ impl<'a> Compiler<'a> {
         }
         let compiler = &self.options.compiler;
         let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
-        let mut command = Command::new(compiler);
+        let mut command = run(compiler);
         arguments(&mut command, &unfinished);
         let output = command.output().map_err(|source| no_compiler(compiler, source))?;
         if !output.status.success() {
@@ -173,15 +178,31 @@ fn flags(sanitizer: Option<Sanitizer>) -> Vec<&'static str> {
         flags.push("-mfma");
     }
     match sanitizer {
-        Some(Sanitizer::Address) => flags.extend(["-DSHIM_THREADS", "-fsanitize=address"]),
-        Some(Sanitizer::Thread) => flags.extend(["-DSHIM_THREADS", "-fsanitize=thread"]),
+        Some(Sanitizer::Address) => flags.push("-DSHIM_ONE_BLOCK"),
+        Some(Sanitizer::Thread) => flags.extend(["-DSHIM_ONE_BLOCK", "-DSHIM_RACES"]),
         None => {}
     }
     flags
 }
 
+/// What is watched: the kernels, and not the shim, whose threads only seem to be some.
+fn watch(unit: &Unit, sanitizer: Option<Sanitizer>) -> Option<&'static str> {
+    let is_kernel = modules().any(|module| module.name == unit.name);
+    sanitizer.filter(|_| is_kernel).map(|sanitizer| match sanitizer {
+        Sanitizer::Address => "-fsanitize=address",
+        Sanitizer::Thread => "-fsanitize=thread",
+    })
+}
+
+/// A sanitizer's runtime that is loaded for the kernels has no business in the compiler.
+fn run(compiler: &str) -> Command {
+    let mut command = Command::new(compiler);
+    command.env_remove("LD_PRELOAD");
+    command
+}
+
 fn version(compiler: &str) -> Result<String, Error> {
-    let output = Command::new(compiler).arg("--version").output();
+    let output = run(compiler).arg("--version").output();
     let output = output.map_err(|source| no_compiler(compiler, source))?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -9,7 +9,8 @@ use fp8lm_kernels::{Code, Cuda, Extents, abi::Packed};
 use fp8lm_sim::{Bound, Emulator};
 
 use crate::{
-    Error, Options, compile,
+    Error, Options, Sanitizer, compile,
+    exact::Exact,
     library::{Entries, HostEntry},
 };
 
@@ -19,6 +20,8 @@ pub struct HostKernels {
     properties: Properties,
     emulator: Emulator,
     entries: Entries,
+    /// Whether each argument of a launch gets an allocation of its own.
+    is_exact: bool,
 }
 
 impl HostKernels {
@@ -32,7 +35,8 @@ impl HostKernels {
         let entries = Entries::load(&compile::library(options)?)?;
         let properties =
             Properties { name: "CUDA kernels on the CPU".into(), ..emulator.properties().clone() };
-        Ok(Self { properties, emulator, entries })
+        let is_exact = options.sanitizer == Some(Sanitizer::Address);
+        Ok(Self { properties, emulator, entries, is_exact })
     }
 
     fn run(&self, stream: Stream, launch: &Launch) -> Result<()> {
@@ -52,15 +56,21 @@ impl HostKernels {
         launch: &Launch,
         bound: &Bound<'_>,
     ) -> Result<()> {
-        let mut scratch = cuda.scratch.map(|bytes| vec![0u64; bytes(extents).div_ceil(8)]);
+        let mut scratch = cuda.scratch.map(|bytes| vec![GARBAGE; bytes(extents).div_ceil(8)]);
         let scratch =
             scratch.as_mut().map(|scratch| scratch.as_mut_ptr().expose_provenance() as u64);
-        let args = Packed::new(launch, bound.addresses(), scratch);
+        // SAFETY: the views of the launch lie at these addresses, which `bound` keeps every other access away from.
+        let exact = || unsafe { Exact::copy(launch, bound.addresses()) };
+        let mut exact = self.is_exact.then(exact);
+        let copies = exact.as_mut().map(Exact::addresses);
+        let addresses = copies.as_deref().unwrap_or(bound.addresses());
+        let args = Packed::new(launch, addresses, scratch);
         for entry in cuda.entries {
             let function = self.entries.get(entry.name);
             let function = function.ok_or(DeviceError::UnknownKernel { kernel: entry.name })?;
             run_grid(function, &args, (entry.grid)(extents), entry.block, bound);
         }
+        exact.into_iter().for_each(Exact::write_back);
         Ok(())
     }
 }
@@ -117,3 +127,6 @@ impl Device for HostKernels {
         self.emulator.synchronize(stream)
     }
 }
+
+/// What working memory holds at first: anything, on a GPU.
+const GARBAGE: u64 = 0xA5A5_A5A5_A5A5_A5A5;

@@ -20,6 +20,7 @@
 mod compile;
 mod device;
 mod error;
+mod exact;
 mod library;
 
 pub use compile::{Options, Sanitizer, library};

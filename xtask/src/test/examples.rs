@@ -36,6 +36,7 @@ fn outcome(package: &str, code: Option<i32>) -> Outcome {
 fn reason_to_skip(package: &str, example: &str) -> Option<&'static str> {
     match (package, example) {
         ("fp8lm-benches", _) => Some("it measures speed"),
+        ("fp8lm-tests", "sanitize") => Some("it is run under each sanitizer instead"),
         ("fp8lm-sim", "elementary_ulp") => {
             Some("it goes through all 2^32 inputs, which takes minutes")
         }

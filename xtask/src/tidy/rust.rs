@@ -117,6 +117,7 @@ const UNSAFE: &[&str] = &[
     "crates/formats/src/simd.rs",
     "crates/formats/src/simd/avx512.rs",
     "crates/host/src/device.rs",
+    "crates/host/src/exact.rs",
     "crates/host/src/library.rs",
     "crates/nccl-rs/src/collective.rs",
     "crates/nccl-rs/src/communicator.rs",
