@@ -1,4 +1,4 @@
-//! Matrix products in the models of a CPU: chains of fma.
+//! Matrix products: chains of fma in every shape, and the models of tensor cores in shapes that cuBLASLt takes.
 
 use fp8lm_device::{
     DType,
@@ -33,10 +33,40 @@ pub(super) fn cases() -> Vec<Case> {
             }
         }
     }
+    cases.extend(tensor_cores());
     cases.extend(negative_zero());
     cases.extend(malformed());
     cases
 }
+
+/// What a GPU leaves to its library, from +0 alone: onto d, cuBLASLt adds behind the products.
+fn tensor_cores() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for values in [Values::Ordinary, Values::Tiny, Values::Huge, Values::Wide, Values::Special] {
+        for shape in [(16, 16, 16), (64, 128, 128), (128, 16, 272), (48, 256, 1024)] {
+            for d in [F32, BF16] {
+                let product = |a, b| Product { values, a, b, d, shape, from_d: 0 };
+                for (a, b) in [(E4M3, E4M3), (E5M2, E4M3), (E4M3, E5M2)] {
+                    let product = product(a, b);
+                    cases.extend(["gemm_wgmma", "gemm_cublaslt"].map(|by| product.plain_by(by, 0)));
+                    cases.extend(SCALED.map(|by| product.scaled_by(by)));
+                    cases.extend(
+                        [1, 128].map(|vectors| product.blocks_by("gemm_block_wgmma", vectors)),
+                    );
+                }
+                cases.extend(
+                    (0..4).map(|layout| product(BF16, BF16).plain_by("gemm_wgmma", layout)),
+                );
+                if d == F32 {
+                    cases.push(product(F16, F16).plain_by("gemm_wgmma", 0));
+                }
+            }
+        }
+    }
+    cases
+}
+
+const SCALED: [&str; 2] = ["gemm_scaled_wgmma", "gemm_scaled_cublaslt"];
 
 const FP8: [DType; 2] = [E4M3, E5M2];
 const OPERANDS: [DType; 5] = [F32, F16, BF16, E4M3, E5M2];
@@ -68,20 +98,32 @@ struct Product {
 
 impl Product {
     fn plain(self, layout: usize) -> Case {
-        let case = Case::new("gemm_f32", format!("{self}, layout {layout}"));
+        self.plain_by("gemm_f32", layout)
+    }
+
+    fn plain_by(self, kernel: &'static str, layout: usize) -> Case {
+        let case = Case::new(kernel, format!("{self}, layout {layout}"));
         let case = case.read(self.a()).read(self.b());
         self.extents(case).u32(layout).u32(self.from_d)
     }
 
     fn scaled(self) -> Case {
-        let case = Case::new("gemm_scaled_f32", self.to_string());
+        self.scaled_by("gemm_scaled_f32")
+    }
+
+    fn scaled_by(self, kernel: &'static str) -> Case {
+        let case = Case::new(kernel, self.to_string());
         let case = case.read(self.a()).read(Data::of(&[0.3f32]));
         let case = case.read(self.b()).read(Data::of(&[1.7f32]));
         self.extents(case).u32(self.from_d)
     }
 
     fn blocks(self, vectors: usize) -> Case {
-        let case = Case::new("gemm_block_f32", format!("{self}, factors of {vectors}"));
+        self.blocks_by("gemm_block_f32", vectors)
+    }
+
+    fn blocks_by(self, kernel: &'static str, vectors: usize) -> Case {
+        let case = Case::new(kernel, format!("{self}, factors of {vectors}"));
         let (m, n, k) = self.shape;
         let factors = |rows: usize, seed| self.values.data(F32, rows * k.div_ceil(128), seed);
         let case = case.read(self.a()).read(factors(m, 4));
