@@ -26,10 +26,12 @@ DEVICE u32 block_max(u32 value) {
     return warp_max(threadIdx.x < blockDim.x / WARP ? warps[threadIdx.x] : 0);
 }
 
+// x, or f32's maximum where x is larger or NaN.
+DEVICE f32 at_most_largest(f32 x) { return x < from_bits(LARGEST_BITS) ? x : from_bits(LARGEST_BITS); }
+
 // The factor that brings magnitudes up to amax, which is given by its bits, into a format whose largest is fp_max.
 DEVICE f32 scale_for(u32 rule, u32 amax, f32 fp_max) {
     if (rule == NONE || amax == 0 || amax >= INFINITY_BITS) return 1.0f;
-    const u32 quotient = bits(div_rn(fp_max, from_bits(amax)));
-    const u32 finite = quotient < LARGEST_BITS ? quotient : LARGEST_BITS;
-    return from_bits(rule == EXACT ? finite : larger(finite & INFINITY_BITS, SMALLEST_NORMAL_BITS));
+    const f32 quotient = at_most_largest(div_rn(fp_max, from_bits(amax)));
+    return rule == EXACT ? quotient : from_bits(larger(bits(quotient) & INFINITY_BITS, SMALLEST_NORMAL_BITS));
 }

@@ -121,6 +121,16 @@ DEVICE Group load_group(const View& x, u64 i) {
     return g;
 }
 
+// The codes in FP8 of a group, the first in the lowest byte.
+DEVICE Words2 codes_of(u32 dtype, const Group& g) {
+    Words2 words = {};
+    for (u32 k = 0; k < GROUP; k += 2) {
+        const u32 pair = dtype == E4M3 ? e4m3_pair(g.v[k], g.v[k + 1]) : e5m2_pair(g.v[k], g.v[k + 1]);
+        words.w[k / 4] |= pair << (8 * (k % 4));
+    }
+    return words;
+}
+
 // Writes the elements from i on, as many as there are.
 DEVICE void store_group(const View& y, u64 i, const Group& g) {
     if (!holds_group(y, i)) {
@@ -139,15 +149,7 @@ DEVICE void store_group(const View& y, u64 i, const Group& g) {
         break;
     }
     case E4M3:
-    case E5M2: {
-        Words2 words = {};
-        for (u32 k = 0; k < GROUP; k += 2) {
-            const u32 pair = y.dtype == E4M3 ? e4m3_pair(g.v[k], g.v[k + 1]) : e5m2_pair(g.v[k], g.v[k + 1]);
-            words.w[k / 4] |= pair << (8 * (k % 4));
-        }
-        *reinterpret_cast<Words2*>(y.as<u8>() + i) = words;
-        break;
-    }
+    case E5M2: *reinterpret_cast<Words2*>(y.as<u8>() + i) = codes_of(y.dtype, g); break;
     default: {
         Words4* words = reinterpret_cast<Words4*>(y.as<f32>() + i);
         for (u32 half = 0; half < 2; half++) {

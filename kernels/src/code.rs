@@ -114,7 +114,21 @@ pub(crate) fn rows(rows: usize) -> usize {
     rows.min(i32::MAX as usize)
 }
 
+/// The blocks that take `elements` elements, where a thread takes four groups before its block tells of them.
+pub(crate) const fn rounds(elements: usize) -> usize {
+    groups(elements).div_ceil(ROUNDS)
+}
+
+/// The blocks that transpose bytes, a tile of 64 x 64 each.
+pub(crate) const fn turned_tiles(rows: usize, cols: usize) -> usize {
+    rows.div_ceil(TURNED) * cols.div_ceil(TURNED)
+}
+
 /// Threads in a block where nothing asks for another number.
 pub(crate) const BLOCK: u32 = 256;
 /// Elements that a thread takes at a time, as in `view.cuh`.
 pub(crate) const GROUP: usize = 8;
+/// Groups that a thread takes, as in kernels that tell of tensors.
+const ROUNDS: usize = 4;
+/// Rows and columns of a tile, as in `turn.cuh`.
+const TURNED: usize = 64;

@@ -56,6 +56,7 @@ const SOURCES: &[Source] = sources![
     "gemm.cu",
     "gradient.cu",
     "norm.cu",
+    "quantize.cu",
     "ranks.cu",
     "reduce.cu",
     "rope.cu",
@@ -73,12 +74,15 @@ const HEADERS: &[Source] = sources![
     "math.cuh",
     "philox.cuh",
     "ptx/arith.cuh",
+    "ptx/bytes.cuh",
     "ptx/convert.cuh",
     "ptx/memory.cuh",
     "ptx/shuffle.cuh",
     "reduce.cuh",
     "rows.cuh",
     "stochastic.cuh",
+    "tally.cuh",
+    "turn.cuh",
     "view.cuh",
 ];
 

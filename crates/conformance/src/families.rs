@@ -10,6 +10,7 @@ mod embedding;
 mod gemm;
 mod gradient;
 mod norm;
+mod quantize;
 mod ranks;
 mod reduce;
 mod rope;
@@ -29,6 +30,7 @@ const FAMILIES: &[fn() -> Vec<Case>] = &[
     gemm::cases,
     gradient::cases,
     norm::cases,
+    quantize::cases,
     ranks::cases,
     reduce::cases,
     rope::cases,
