@@ -24,6 +24,12 @@ DEVICE u32 bits(f32 x) {
     return y;
 }
 
+DEVICE u64 bits(f64 x) {
+    u64 y;
+    memcpy(&y, &x, sizeof y);
+    return y;
+}
+
 DEVICE f32 from_bits(u32 x) {
     f32 y;
     memcpy(&y, &x, sizeof y);

@@ -51,6 +51,7 @@ const SOURCES: &[Source] = sources![
     "activation.cu",
     "adamw.cu",
     "attention.cu",
+    "cast.cu",
     "cross_entropy.cu",
     "embedding.cu",
     "gemm.cu",

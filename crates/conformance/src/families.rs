@@ -5,6 +5,7 @@ use crate::Case;
 mod activation;
 mod adamw;
 mod attention;
+mod cast;
 mod cross_entropy;
 mod embedding;
 mod gemm;
@@ -25,6 +26,7 @@ const FAMILIES: &[fn() -> Vec<Case>] = &[
     activation::cases,
     adamw::cases,
     attention::cases,
+    cast::cases,
     cross_entropy::cases,
     embedding::cases,
     gemm::cases,
