@@ -62,6 +62,7 @@ const SOURCES: &[Source] = sources![
     "reduce.cu",
     "rope.cu",
     "scale.cu",
+    "stochastic.cu",
 ];
 
 const HEADERS: &[Source] = sources![

@@ -16,6 +16,7 @@ mod ranks;
 mod reduce;
 mod rope;
 mod scale;
+mod stochastic;
 
 /// Every case.
 pub fn cases() -> Vec<Case> {
@@ -37,4 +38,5 @@ const FAMILIES: &[fn() -> Vec<Case>] = &[
     reduce::cases,
     rope::cases,
     scale::cases,
+    stochastic::cases,
 ];

@@ -3,7 +3,8 @@
 use crate::{
     Code,
     Contract::Exact,
-    Kernel,
+    Cuda, Entry, Kernel,
+    code::{BLOCK, rounds},
     kernel::{F32, FLOAT, FP8, U64, read, u32, u64, update, write},
 };
 
@@ -23,5 +24,13 @@ pub(super) const KERNELS: &[Kernel] = &[Kernel {
         u32("draw"),
         u64("first"),
     ],
-    code: Code::Library,
+    code: Code::Cuda(Cuda {
+        entries: &[Entry {
+            name: "quantize_stochastic",
+            block: BLOCK,
+            grid: |e| rounds(e.elements(2)).max(1),
+        }],
+        check: |e| e.expect_all(&[(0, e.elements(2)), (1, 1), (2, e.elements(2)), (3, 1), (4, 2)]),
+        scratch: None,
+    }),
 }];
