@@ -56,6 +56,7 @@ const SOURCES: &[Source] = sources![
     "embedding.cu",
     "gemm.cu",
     "gradient.cu",
+    "groups.cu",
     "norm.cu",
     "quantize.cu",
     "ranks.cu",

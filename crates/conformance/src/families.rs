@@ -10,6 +10,7 @@ mod cross_entropy;
 mod embedding;
 mod gemm;
 mod gradient;
+mod groups;
 mod norm;
 mod quantize;
 mod ranks;
@@ -32,6 +33,7 @@ const FAMILIES: &[fn() -> Vec<Case>] = &[
     embedding::cases,
     gemm::cases,
     gradient::cases,
+    groups::cases,
     norm::cases,
     quantize::cases,
     ranks::cases,

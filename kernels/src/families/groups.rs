@@ -3,7 +3,8 @@
 use crate::{
     Code,
     Contract::Exact,
-    Kernel,
+    Cuda, Entry, Kernel,
+    code::{BLOCK, groups},
     kernel::{F32, FLOAT, FP8, read, write},
 };
 
@@ -17,7 +18,17 @@ pub(super) const KERNELS: &[Kernel] = &[
               are those of the documentation.",
         contract: Exact,
         params: &[read("x", FLOAT), write("code", FP8), write("scale", F32)],
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[Entry {
+                name: "quantize_groups",
+                block: BLOCK,
+                grid: |e| groups(e.elements(1)),
+            }],
+            check: |e| {
+                e.expect_all(&[(0, e.elements(1)), (2, 2 * e.elements(1).div_ceil(EXPANDED))])
+            },
+            scratch: None,
+        }),
     },
     Kernel {
         name: "dequantize_groups",
@@ -25,6 +36,19 @@ pub(super) const KERNELS: &[Kernel] = &[
               sign of code, each operation rounded once, then rounded to y's type.",
         contract: Exact,
         params: &[read("code", FP8), read("scale", F32), write("y", FLOAT)],
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[Entry {
+                name: "dequantize_groups",
+                block: BLOCK,
+                grid: |e| groups(e.elements(2)),
+            }],
+            check: |e| {
+                e.expect_all(&[(0, e.elements(2)), (1, 2 * e.elements(2).div_ceil(EXPANDED))])
+            },
+            scratch: None,
+        }),
     },
 ];
+
+/// Elements of a group.
+const EXPANDED: usize = 128;
