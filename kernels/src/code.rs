@@ -129,6 +129,6 @@ pub(crate) const BLOCK: u32 = 256;
 /// Elements that a thread takes at a time, as in `view.cuh`.
 pub(crate) const GROUP: usize = 8;
 /// Groups that a thread takes, as in kernels that tell of tensors.
-const ROUNDS: usize = 4;
+pub(crate) const ROUNDS: usize = 4;
 /// Rows and columns of a tile, as in `turn.cuh`.
 const TURNED: usize = 64;

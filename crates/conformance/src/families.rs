@@ -5,6 +5,7 @@ use crate::Case;
 mod activation;
 mod adamw;
 mod attention;
+mod blocks;
 mod cast;
 mod cross_entropy;
 mod embedding;
@@ -28,6 +29,7 @@ const FAMILIES: &[fn() -> Vec<Case>] = &[
     activation::cases,
     adamw::cases,
     attention::cases,
+    blocks::cases,
     cast::cases,
     cross_entropy::cases,
     embedding::cases,

@@ -3,10 +3,13 @@
 //!
 //! Of the types of `scale_inv`, E8M0 is for the rules that give powers of two.
 
+use fp8lm_device::{DType, Result};
+
 use crate::{
     Code,
     Contract::Exact,
-    Kernel, Param,
+    Cuda, Entry, Extents, Kernel, Param,
+    code::{BLOCK, GROUP, ROUNDS, row_groups},
     kernel::{F32, FACTOR, FLOAT, FP8, U8, U64, read, u32, update, write},
 };
 
@@ -20,7 +23,15 @@ pub(super) const KERNELS: &[Kernel] = &[
               not 0 before and 0 after.",
         contract: Exact,
         params: QUANTIZE,
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[Entry {
+                name: "quantize_tile",
+                block: BLOCK,
+                grid: |e| row_blocks(e, TILE),
+            }],
+            check: |e| check_quantize(e, TILE),
+            scratch: None,
+        }),
     },
     Kernel {
         name: "quantize_block",
@@ -28,7 +39,15 @@ pub(super) const KERNELS: &[Kernel] = &[
               ceil(cols / 128)].",
         contract: Exact,
         params: QUANTIZE,
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[Entry {
+                name: "quantize_block",
+                block: 512,
+                grid: |e| count(e.extent(5), e.extent(6), SQUARE).max(1),
+            }],
+            check: |e| check_quantize(e, SQUARE),
+            scratch: None,
+        }),
     },
     Kernel {
         name: "quantize_mx",
@@ -37,7 +56,11 @@ pub(super) const KERNELS: &[Kernel] = &[
               to [-126, 127].",
         contract: Exact,
         params: QUANTIZE,
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[Entry { name: "quantize_mx", block: BLOCK, grid: |e| row_blocks(e, MX) }],
+            check: |e| check_quantize(e, MX),
+            scratch: None,
+        }),
     },
     Kernel {
         name: "quantize_tile_transpose",
@@ -52,28 +75,60 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("cols"),
             u32("rule"),
         ],
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[Entry {
+                name: "quantize_tile_transpose",
+                block: BLOCK,
+                grid: |e| count(e.extent(3), e.extent(4), TURNED),
+            }],
+            check: check_transpose,
+            scratch: None,
+        }),
     },
     Kernel {
         name: "dequantize_tile",
         doc: "y[r, c] = RN(decode(code[r, c]) * scale_inv[r, c / 128]), then rounded to y's type; code and y are [rows, cols].",
         contract: Exact,
         params: DEQUANTIZE,
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[Entry {
+                name: "dequantize_tile",
+                block: BLOCK,
+                grid: |e| row_groups(e.extent(3), e.extent(4)),
+            }],
+            check: |e| check_dequantize(e, TILE),
+            scratch: None,
+        }),
     },
     Kernel {
         name: "dequantize_block",
         doc: "As `dequantize_tile` with scale_inv[r / 128, c / 128].",
         contract: Exact,
         params: DEQUANTIZE,
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[Entry {
+                name: "dequantize_block",
+                block: BLOCK,
+                grid: |e| row_groups(e.extent(3), e.extent(4)),
+            }],
+            check: |e| check_dequantize(e, SQUARE),
+            scratch: None,
+        }),
     },
     Kernel {
         name: "dequantize_mx",
         doc: "As `dequantize_tile` with scale_inv[r, c / 32].",
         contract: Exact,
         params: DEQUANTIZE,
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[Entry {
+                name: "dequantize_mx",
+                block: BLOCK,
+                grid: |e| row_groups(e.extent(3), e.extent(4)),
+            }],
+            check: |e| check_dequantize(e, MX),
+            scratch: None,
+        }),
     },
     Kernel {
         name: "quantize_e5m6",
@@ -87,7 +142,11 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("rows"),
             u32("cols"),
         ],
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[Entry { name: "quantize_e5m6", block: BLOCK, grid: packing_blocks }],
+            check: check_pack,
+            scratch: None,
+        }),
     },
     Kernel {
         name: "dequantize_e5m6",
@@ -100,7 +159,15 @@ pub(super) const KERNELS: &[Kernel] = &[
             u32("rows"),
             u32("cols"),
         ],
-        code: Code::Library,
+        code: Code::Cuda(Cuda {
+            entries: &[Entry {
+                name: "dequantize_e5m6",
+                block: BLOCK,
+                grid: |e| row_groups(e.extent(3), e.extent(4)),
+            }],
+            check: check_unpack,
+            scratch: None,
+        }),
     },
 ];
 
@@ -118,3 +185,73 @@ const QUANTIZE: &[Param] = &[
 
 const DEQUANTIZE: &[Param] =
     &[read("code", FP8), read("scale_inv", FACTOR), write("y", FLOAT), u32("rows"), u32("cols")];
+
+/// Rows and columns of a block.
+type Shape = [usize; 2];
+
+const TILE: Shape = [1, 128];
+const SQUARE: Shape = [128, 128];
+const MX: Shape = [1, 32];
+/// What a block of threads takes of tiles of 128 x 1.
+const TURNED: Shape = [128, 64];
+
+/// How many blocks a matrix has.
+const fn count(rows: usize, cols: usize, [height, width]: Shape) -> usize {
+    rows.div_ceil(height) * cols.div_ceil(width)
+}
+
+/// The blocks of threads for blocks of one row; without elements there is one, which looks after amax.
+fn row_blocks(e: &Extents<'_>, shape: Shape) -> usize {
+    let threads = count(e.extent(5), e.extent(6), shape) * shape[1] / GROUP;
+    threads.div_ceil(BLOCK as usize * ROUNDS).max(1)
+}
+
+/// Those of `quantize_e5m6`.
+fn packing_blocks(e: &Extents<'_>) -> usize {
+    (count(e.extent(3), e.extent(4), TILE) * TILE[1] / GROUP).div_ceil(BLOCK as usize)
+}
+
+fn check_quantize(e: &Extents<'_>, shape: Shape) -> Result<()> {
+    let (rows, cols) = (e.extent(5), e.extent(6));
+    check_rule(e, 7, if shape == MX { [3, 4] } else { [1, 2] })?;
+    let n = rows * cols;
+    e.expect_all(&[(0, n), (1, n), (3, 1), (4, 2), (2, count(rows, cols, shape))])
+}
+
+/// Refuses what is neither of two rules; `exact`, the first of all, gives no powers of two.
+fn check_rule(e: &Extents<'_>, index: usize, rules: [usize; 2]) -> Result<()> {
+    let rule = e.extent(index);
+    if !rules.contains(&rule) {
+        return Err(e.invalid(index, format!("{} or {}", rules[0], rules[1]), rule.to_string()));
+    }
+    if rule == 1 && e.dtype(2) == DType::E8M0 {
+        return Err(e.invalid(2, "f32".into(), "e8m0".into()));
+    }
+    Ok(())
+}
+
+fn check_transpose(e: &Extents<'_>) -> Result<()> {
+    let (rows, cols) = (e.extent(3), e.extent(4));
+    check_rule(e, 5, [1, 2])?;
+    e.expect_all(&[(0, rows * cols), (1, rows * cols), (2, count(cols, rows, TILE))])
+}
+
+fn check_dequantize(e: &Extents<'_>, shape: Shape) -> Result<()> {
+    let (rows, cols) = (e.extent(3), e.extent(4));
+    e.expect_all(&[(0, rows * cols), (1, count(rows, cols, shape)), (2, rows * cols)])
+}
+
+/// The bytes of rows in E5M6.
+const fn packed_bytes(rows: usize, cols: usize) -> usize {
+    rows * (cols + cols.div_ceil(2))
+}
+
+fn check_pack(e: &Extents<'_>) -> Result<()> {
+    let (rows, cols) = (e.extent(3), e.extent(4));
+    e.expect_all(&[(0, rows * cols), (1, packed_bytes(rows, cols)), (2, count(rows, cols, TILE))])
+}
+
+fn check_unpack(e: &Extents<'_>) -> Result<()> {
+    let (rows, cols) = (e.extent(3), e.extent(4));
+    e.expect_all(&[(0, packed_bytes(rows, cols)), (1, count(rows, cols, TILE)), (2, rows * cols)])
+}
