@@ -1,4 +1,4 @@
-//! Every family of kernels stands in three files of one name; and the README tells how to test.
+//! Every family of kernels stands in five files of one name; and the README tells how to test.
 
 use super::{Violation, source::Source};
 
@@ -14,8 +14,10 @@ fn twins(family: &Source, sources: &[Source]) -> Vec<Violation> {
     if !name.ends_with(".rs") {
         return Vec::new();
     }
-    let twins = [format!("sim/src/twins/{name}"), format!("crates/ops/src/{name}")];
-    let missing = twins.into_iter().filter(|twin| !sources.iter().any(|file| file.path == *twin));
+    let folders = ["sim/src/twins", "crates/ops/src", "crates/conformance/src/families"];
+    let twins = folders.iter().map(|folder| format!("{folder}/{name}"));
+    let twins = twins.chain([format!("kernels/{}", name.replace(".rs", ".cu"))]);
+    let missing = twins.filter(|twin| !sources.iter().any(|file| file.path == *twin));
     missing.map(|twin| Violation::new(family, 1, format!("has no counterpart {twin}"))).collect()
 }
 
@@ -39,13 +41,18 @@ mod tests {
 
     #[test]
     fn a_family_has_a_twin_and_an_operation() {
-        let whole =
-            ["kernels/src/families/rope.rs", "sim/src/twins/rope.rs", "crates/ops/src/rope.rs"];
+        let whole = [
+            "kernels/src/families/rope.rs",
+            "sim/src/twins/rope.rs",
+            "crates/conformance/src/families/rope.rs",
+            "kernels/rope.cu",
+            "crates/ops/src/rope.rs",
+        ];
         assert_eq!(check(&tree(&whole)), []);
-        let [violation] = &check(&tree(&whole[..2]))[..] else { panic!("one file is missing") };
+        let [violation] = &check(&tree(&whole[..4]))[..] else { panic!("one file is missing") };
         let expected = "kernels/src/families/rope.rs:1: has no counterpart crates/ops/src/rope.rs";
         assert_eq!(violation.to_string(), expected);
-        assert_eq!(check(&tree(&whole[..1])).len(), 2);
+        assert_eq!(check(&tree(&whole[..1])).len(), 4);
     }
 
     #[test]
