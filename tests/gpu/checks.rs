@@ -5,7 +5,7 @@ use std::{fs, path::Path, sync::Arc};
 use fp8lm_conformance::{cases, run as compare};
 use fp8lm_cuda::{Cuda, CudaDevice, Error, Options, Version};
 use fp8lm_device::Queue;
-use fp8lm_kernels::{Code, find};
+use fp8lm_kernels::{Code, Module, find, modules};
 use fp8lm_sim::Emulator;
 
 use crate::{Result, memory, products, say};
@@ -51,10 +51,14 @@ fn kernels(device: &Arc<CudaDevice>) -> Result<()> {
     if is_right { Ok(()) } else { Err("kernels differ".into()) }
 }
 
-/// What was compiled at a first launch lies in the cache.
+/// What was compiled at a first launch lies in the cache: the modules of kernels that have cases.
 fn keeps_machine_code(cache: &Path) -> Result<()> {
-    let count = fs::read_dir(cache)?.count();
-    let expected = fp8lm_kernels::modules().count();
+    let tried: Vec<_> = cases().iter().map(|case| case.kernel()).collect();
+    let is_tried = |module: &Module| {
+        let mut kernels = module.kernels.iter().filter(|k| matches!(k.code, Code::Cuda(_)));
+        kernels.any(|kernel| tried.contains(&kernel.name))
+    };
+    let (count, expected) = (fs::read_dir(cache)?.count(), modules().filter(is_tried).count());
     if count == expected {
         return Ok(());
     }

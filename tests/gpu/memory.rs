@@ -13,6 +13,7 @@ pub(crate) const LABEL: Label = Label("test");
 /// All of it.
 pub(crate) fn run(device: &Arc<CudaDevice>) -> Result<()> {
     slices_are_free_at_return(device)?;
+    memory_is_there_for_work_elsewhere(device)?;
     memory_outlives_work_elsewhere(device)?;
     events_order_streams(device)?;
     what_was_freed_serves_again(device)?;
@@ -39,6 +40,15 @@ fn slices_are_free_at_return(device: &Arc<CudaDevice>) -> Result<()> {
     queue.copy(&tensor, &copy)?;
     drop(tensor);
     expect(queue.download_bytes(&copy)?.into_iter().eq(content(0)), "a copy")
+}
+
+/// A tensor is written by another stream, which nobody told of the allocation.
+fn memory_is_there_for_work_elsewhere(device: &Arc<CudaDevice>) -> Result<()> {
+    let (home, away) = (Queue::new(device.clone())?, Queue::new(device.clone())?);
+    let x = away.upload(&[4.0f32, 0.5], 2, LABEL)?;
+    let y = home.alloc(DType::F32, 2, LABEL)?;
+    away.launch(Launch::new("reciprocal").read(&x).write(&y))?;
+    expect(away.download::<f32>(&y)? == [0.25, 2.0], "what was written elsewhere")
 }
 
 /// A tensor is dropped while another stream has yet to read it, and its memory asked for again at once.
