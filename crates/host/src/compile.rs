@@ -154,7 +154,7 @@ impl<'a> Compiler<'a> {
             return Ok(());
         }
         let compiler = &self.options.compiler;
-        let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
+        let unfinished = unfinished(path);
         let mut command = run(compiler);
         arguments(&mut command, &unfinished);
         let output = command.output().map_err(|source| no_compiler(compiler, source))?;
@@ -222,9 +222,15 @@ fn write_sources(folder: &Path) -> Result<(), Error> {
 fn write(path: &Path, text: &str) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(path);
     fs::create_dir_all(folder).map_err(cache(folder))?;
-    let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
+    let unfinished = unfinished(path);
     fs::write(&unfinished, text).map_err(cache(&unfinished))?;
     fs::rename(&unfinished, path).map_err(cache(path))
+}
+
+/// What a file is called until it is whole: several threads and processes may make it at once.
+fn unfinished(path: &Path) -> PathBuf {
+    let (process, thread) = (std::process::id(), thread::current().id());
+    path.with_extension(format!("{process}.{thread:?}.unfinished"))
 }
 
 fn cache(path: &Path) -> impl FnOnce(io::Error) -> Error {
