@@ -9,10 +9,12 @@
 //
 // `store` moves grad once and every state twice, read and written. `amax` reads grad, m and v once more, the master too
 // if its own scale follows from it, and no state that nothing depends on: with grad and m in E4M3, master and v in F16
-// that makes 11 + 6 bytes an element. Where no scale follows there is `store` alone.
+// that makes 11 + 6 bytes an element. Where no scale follows there is `store` alone. Many launches go as one
+// (many.cuh), so that a step over all tensors of a model is these three.
 // expects: cvt.rn.satfinite.e4m3x2.f32, cvt.rn.satfinite.e5m2x2.f32, div.rn.f32, sqrt.rn.f32, mul.rn.f64, shfl.sync
 
 #include "adamw.cuh"
+#include "many.cuh"
 
 // Groups of eight that a thread takes in search of maxima: few blocks then meet at their atomics.
 constexpr u32 ROUNDS = 4;
@@ -72,11 +74,11 @@ DEVICE void raise_amax(const State& x, Scales& scales, u32 largest) {
     if (threadIdx.x == 0) atomic_max(&scales.amax, largest);
 }
 
-DEVICE void find_amaxes(const AdamW& a) {
+DEVICE void find_amaxes(const AdamW& a, u32 block) {
     if (a.skips()) return;
     const Step step(a);
     const Scratch scales = *a.scratch;
-    const u64 first = (u64(blockIdx.x) * ROUNDS * blockDim.x + threadIdx.x) * GROUP;
+    const u64 first = (u64(block) * ROUNDS * blockDim.x + threadIdx.x) * GROUP;
     Maxima maxima;
 #pragma unroll 1
     for (u32 round = 0; round < ROUNDS; round++) maxima.take(a, step, scales, first + u64(round) * blockDim.x * GROUP);
@@ -89,14 +91,14 @@ DEVICE void store_scale(const State& x, f32 scale) {
     if (x.rule != EXPAND) store(x.scale, 0, scale);
 }
 
-DEVICE void store_states(const AdamW& a) {
+DEVICE void store_states(const AdamW& a, u32 block) {
     if (a.skips()) return;
     const Step step(a);
     const Scratch& scales = *a.scratch;
     const f32 inverse_p = inverse_of(a.master, scales.master), scale_p = new_scale(a.master, scales.master);
     const f32 inverse_m = inverse_of(a.m, scales.m), scale_m = new_scale(a.m, scales.m);
     const f32 inverse_v = inverse_of(a.v, scales.v), scale_v = new_scale(a.v, scales.v);
-    const u64 i = thread_number() * GROUP;
+    const u64 i = thread_number(block) * GROUP;
     const Group grad = load_group(a.grad, i);
     Group p = load_state(a.master, i), m = load_state(a.m, i), v = load_state(a.v, i);
     for (u32 k = 0; k < GROUP; k++) {
@@ -115,46 +117,101 @@ DEVICE void store_states(const AdamW& a) {
     store_scale(a.v, scale_v);
 }
 
-// Those of `AdamW` but the last, as entries name them.
+// What all entries take first.
 #define ARGUMENTS                                                                                                      \
-    grad, grad_scale_inv, clip, corrections, skip, {master, master_scale, master_rule}, {m, m_scale, m_rule},          \
-        {v, v_scale, v_rule}, lr, beta1, beta2, eps, decay, static_cast<Scratch*>(scratch)
+    grad, grad_scale_inv, clip, corrections, skip, master, master_scale, m, m_scale, v, v_scale, master_rule, m_rule,  \
+        v_rule, lr, beta1, beta2, eps, decay
+
+// The arguments of an entry, put together.
+DEVICE AdamW adamw_of(View grad, View grad_scale_inv, View clip, View corrections, View skip, View master,
+    View master_scale, View m, View m_scale, View v, View v_scale, u32 master_rule, u32 m_rule, u32 v_rule, f32 lr,
+    f32 beta1, f32 beta2, f32 eps, f32 decay, u32 stochastic, u64 seed, u32 tensor, u32 step, void* scratch) {
+    // As was checked; so that they take the registers of one.
+    grad.elements = m.elements = v.elements = master.elements;
+    return {grad, grad_scale_inv, clip, corrections, skip, {master, master_scale, master_rule}, {m, m_scale, m_rule},
+        {v, v_scale, v_rule}, lr, beta1, beta2, eps, decay, static_cast<Scratch*>(scratch),
+        {stochastic, seed, tensor, step}};
+}
+
+DEVICE AdamW adamw_of(View grad, View grad_scale_inv, View clip, View corrections, View skip, View master,
+    View master_scale, View m, View m_scale, View v, View v_scale, u32 master_rule, u32 m_rule, u32 v_rule, f32 lr,
+    f32 beta1, f32 beta2, f32 eps, f32 decay, void* scratch) {
+    return adamw_of(ARGUMENTS, 0, 0, 0, 0, scratch);
+}
 
 extern "C" __global__ void __launch_bounds__(32) adamw_begin(View grad, View grad_scale_inv, View clip,
     View corrections, View skip, View master, View master_scale, View m, View m_scale, View v, View v_scale,
     u32 master_rule, u32 m_rule, u32 v_rule, f32 lr, f32 beta1, f32 beta2, f32 eps, f32 decay, void* scratch) {
-    begin({ARGUMENTS, {}});
+    begin(adamw_of(ARGUMENTS, scratch));
 }
 
 extern "C" __global__ void __launch_bounds__(256) adamw_amax(View grad, View grad_scale_inv, View clip,
     View corrections, View skip, View master, View master_scale, View m, View m_scale, View v, View v_scale,
     u32 master_rule, u32 m_rule, u32 v_rule, f32 lr, f32 beta1, f32 beta2, f32 eps, f32 decay, void* scratch) {
-    find_amaxes({ARGUMENTS, {}});
+    find_amaxes(adamw_of(ARGUMENTS, scratch), blockIdx.x);
 }
 
 extern "C" __global__ void __launch_bounds__(256) adamw_store(View grad, View grad_scale_inv, View clip,
     View corrections, View skip, View master, View master_scale, View m, View m_scale, View v, View v_scale,
     u32 master_rule, u32 m_rule, u32 v_rule, f32 lr, f32 beta1, f32 beta2, f32 eps, f32 decay, void* scratch) {
-    store_states({ARGUMENTS, {}});
+    store_states(adamw_of(ARGUMENTS, scratch), blockIdx.x);
+}
+
+// In these arguments are in registers. For `amax` ptxas is told of three blocks a multiprocessor: it spills in aiming
+// at four.
+extern "C" __global__ void __launch_bounds__(32) adamw_begin_many(const u8* __restrict__ launches,
+    const u32* __restrict__ first_blocks, u32 count) {
+    run_many<decltype(adamw_begin)>(launches, first_blocks, count,
+        [](u32, auto... arguments) { begin(adamw_of(arguments...)); });
+}
+
+extern "C" __global__ void __launch_bounds__(256, 3) adamw_amax_many(const u8* __restrict__ launches,
+    const u32* __restrict__ first_blocks, u32 count) {
+    run_many<decltype(adamw_amax)>(launches, first_blocks, count,
+        [](u32 block, auto... arguments) { find_amaxes(adamw_of(arguments...), block); });
+}
+
+extern "C" __global__ void __launch_bounds__(256) adamw_store_many(const u8* __restrict__ launches,
+    const u32* __restrict__ first_blocks, u32 count) {
+    run_many<decltype(adamw_store)>(launches, first_blocks, count,
+        [](u32 block, auto... arguments) { store_states(adamw_of(arguments...), block); });
 }
 
 extern "C" __global__ void __launch_bounds__(32) adamw_stochastic_begin(View grad, View grad_scale_inv, View clip,
     View corrections, View skip, View master, View master_scale, View m, View m_scale, View v, View v_scale,
     u32 master_rule, u32 m_rule, u32 v_rule, f32 lr, f32 beta1, f32 beta2, f32 eps, f32 decay, u32 stochastic, u64 seed,
     u32 tensor, u32 step, void* scratch) {
-    begin({ARGUMENTS, {stochastic, seed, tensor, step}});
+    begin(adamw_of(ARGUMENTS, stochastic, seed, tensor, step, scratch));
 }
 
 extern "C" __global__ void __launch_bounds__(256) adamw_stochastic_amax(View grad, View grad_scale_inv, View clip,
     View corrections, View skip, View master, View master_scale, View m, View m_scale, View v, View v_scale,
     u32 master_rule, u32 m_rule, u32 v_rule, f32 lr, f32 beta1, f32 beta2, f32 eps, f32 decay, u32 stochastic, u64 seed,
     u32 tensor, u32 step, void* scratch) {
-    find_amaxes({ARGUMENTS, {stochastic, seed, tensor, step}});
+    find_amaxes(adamw_of(ARGUMENTS, stochastic, seed, tensor, step, scratch), blockIdx.x);
 }
 
 extern "C" __global__ void __launch_bounds__(256) adamw_stochastic_store(View grad, View grad_scale_inv, View clip,
     View corrections, View skip, View master, View master_scale, View m, View m_scale, View v, View v_scale,
     u32 master_rule, u32 m_rule, u32 v_rule, f32 lr, f32 beta1, f32 beta2, f32 eps, f32 decay, u32 stochastic, u64 seed,
     u32 tensor, u32 step, void* scratch) {
-    store_states({ARGUMENTS, {stochastic, seed, tensor, step}});
+    store_states(adamw_of(ARGUMENTS, stochastic, seed, tensor, step, scratch), blockIdx.x);
+}
+
+extern "C" __global__ void __launch_bounds__(32) adamw_stochastic_begin_many(const u8* __restrict__ launches,
+    const u32* __restrict__ first_blocks, u32 count) {
+    run_many<decltype(adamw_stochastic_begin)>(launches, first_blocks, count,
+        [](u32, auto... arguments) { begin(adamw_of(arguments...)); });
+}
+
+extern "C" __global__ void __launch_bounds__(256, 3) adamw_stochastic_amax_many(const u8* __restrict__ launches,
+    const u32* __restrict__ first_blocks, u32 count) {
+    run_many<decltype(adamw_stochastic_amax)>(launches, first_blocks, count,
+        [](u32 block, auto... arguments) { find_amaxes(adamw_of(arguments...), block); });
+}
+
+extern "C" __global__ void __launch_bounds__(256) adamw_stochastic_store_many(const u8* __restrict__ launches,
+    const u32* __restrict__ first_blocks, u32 count) {
+    run_many<decltype(adamw_stochastic_store)>(launches, first_blocks, count,
+        [](u32 block, auto... arguments) { store_states(adamw_of(arguments...), block); });
 }

@@ -53,5 +53,6 @@ DEVICE f32 canonical(f32 x) { return is_nan(x) ? nan_value() : x; }
 DEVICE u64 smaller(u64 a, u64 b) { return a < b ? a : b; }
 DEVICE u64 ceil_div(u64 a, u64 b) { return (a + b - 1) / b; }
 
-// This thread's number in the grid.
-DEVICE u64 thread_number() { return u64(blockIdx.x) * blockDim.x + threadIdx.x; }
+// This thread's number in a grid where its block has number `block`.
+DEVICE u64 thread_number(u32 block) { return u64(block) * blockDim.x + threadIdx.x; }
+DEVICE u64 thread_number() { return thread_number(blockIdx.x); }

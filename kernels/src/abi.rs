@@ -2,8 +2,6 @@
 //!
 //! Memory is a `View` of `view.cuh`: address, elements, type. Every argument begins at a multiple of 8 bytes.
 
-use std::fmt::Write;
-
 use fp8lm_device::{Arg, Launch};
 
 use crate::{Code, Kernel, Kind};
@@ -29,6 +27,19 @@ impl Packed {
             packed.append(&[address]);
         }
         packed
+    }
+
+    /// The arguments of the form of an entry that takes several launches: where their own arguments lie, where the
+    /// numbers of their first blocks, and how many there are.
+    pub(crate) fn many(launches: u64, first_blocks: u64, count: u32) -> Self {
+        let mut packed = Self::default();
+        [launches, first_blocks, count.into()].into_iter().for_each(|word| packed.append(&[word]));
+        packed
+    }
+
+    /// All of them, 8 bytes at a time.
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.words
     }
 
     /// The first byte.
@@ -64,28 +75,31 @@ pub fn host_entries(kernels: &[Kernel]) -> String {
     let mut text = String::new();
     for kernel in kernels {
         let Code::Cuda(cuda) = &kernel.code else { continue };
-        for entry in cuda.entries {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{}", host_entry(entry.name, kernel, cuda.scratch.is_some()));
-        }
+        let types: Vec<_> = parameters(kernel, cuda.scratch.is_some()).map(|(ty, _)| ty).collect();
+        let entries = cuda.entries.iter().map(|entry| host_entry(entry.name, &types));
+        let many = kernel.many().into_iter().flatten().map(|name| host_entry(name, &MANY));
+        text.extend(entries.chain(many));
     }
     text
 }
 
-fn host_entry(name: &str, kernel: &Kernel, scratch: bool) -> String {
+fn host_entry(name: &str, types: &[&str]) -> String {
     let mut arguments = Vec::new();
     let mut offset = 0;
-    for ty in parameters(kernel, scratch).map(|(ty, _)| ty) {
+    for ty in types {
         arguments.push(format!("*reinterpret_cast<{ty} const*>(args + {offset})"));
-        offset += if ty == "View" { 24 } else { 8 };
+        offset += if *ty == "View" { 24 } else { 8 };
     }
     format!(
         "extern \"C\" __attribute__((visibility(\"default\"))) void host_{name}(\n    \
          const u8* args, u32 grid, u32 block, u32 first, u32 last) {{\n    \
-         shim_run([](const u8* args) {{ {name}({}); }}, args, grid, block, first, last);\n}}",
+         shim_run([](const u8* args) {{ {name}({}); }}, args, grid, block, first, last);\n}}\n",
         arguments.join(", ")
     )
 }
+
+/// The types of what [`Packed::many`] packs.
+const MANY: [&str; 3] = ["const u8*", "const u32*", "u32"];
 
 /// The parameters of a kernel's entries, as types and names of C++.
 pub(crate) fn parameters(

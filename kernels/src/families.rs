@@ -20,6 +20,10 @@ mod rope;
 mod scale;
 mod stochastic;
 
+/// The kernels whose entries have forms that take several launches at once, and the names of these in the order of the
+/// entries. The forms are `many.cuh`'s.
+pub(crate) const MANY: &[(&str, &[&str])] = adamw::MANY;
+
 pub(crate) const ALL: &[(&str, &[Kernel])] = &[
     ("activation", activation::KERNELS),
     ("adamw", adamw::KERNELS),

@@ -2,7 +2,7 @@
 
 use fp8lm_device::DType;
 
-use crate::Code;
+use crate::{Code, families::MANY};
 
 /// One kernel.
 #[derive(Debug)]
@@ -17,6 +17,23 @@ pub struct Kernel {
     pub params: &'static [Param],
     /// Where its device code comes from.
     pub code: Code,
+}
+
+impl Kernel {
+    /// The forms of its entries that take several launches at once, in the order of the entries, if it has them: they
+    /// take the address of a table of arguments, that of the launches' first blocks, and how many launches there are.
+    pub fn many(&self) -> Option<&'static [&'static str]> {
+        MANY.iter().find(|(kernel, _)| *kernel == self.name).map(|(_, names)| *names)
+    }
+
+    /// The names of all functions of its device code.
+    pub fn functions(&self) -> impl Iterator<Item = &'static str> {
+        let entries = match &self.code {
+            Code::Cuda(cuda) => cuda.entries,
+            Code::Library => &[],
+        };
+        entries.iter().map(|entry| entry.name).chain(self.many().into_iter().flatten().copied())
+    }
 }
 
 /// What a kernel promises of its bits.

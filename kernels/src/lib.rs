@@ -18,11 +18,13 @@ mod check;
 mod code;
 mod families;
 mod kernel;
+mod many;
 mod sources;
 
 pub use check::check;
 pub use code::{Code, Cuda, Entry, Extents};
 pub use kernel::{Contract, Kernel, Kind, Param};
+pub use many::{Call, Pack, Part, Run, runs};
 pub use sources::{Module, Source, headers, modules, shim};
 
 /// Every kernel, family by family.

@@ -77,6 +77,7 @@ const HEADERS: &[Source] = sources![
     "expansion.cuh",
     "factor.cuh",
     "gemm.cuh",
+    "many.cuh",
     "math.cuh",
     "philox.cuh",
     "ptx/arith.cuh",
@@ -101,7 +102,7 @@ mod tests {
     use fp8lm_device::DType;
 
     use super::*;
-    use crate::{Code, Entry, abi::parameters};
+    use crate::{Code, abi::parameters};
 
     #[test]
     fn every_file_is_listed() {
@@ -126,30 +127,46 @@ mod tests {
             for kernel in module.kernels {
                 let Code::Cuda(cuda) = &kernel.code else { continue };
                 for entry in cuda.entries {
-                    let declaration = declaration(kernel, entry, cuda.scratch.is_some());
-                    let text = module.source.text.split_whitespace().collect::<Vec<_>>().join(" ");
-                    let path = module.source.path;
-                    assert!(text.contains(&declaration), "{path} does not declare {declaration}");
+                    let parameters = parameters(kernel, cuda.scratch.is_some());
+                    let parameters = parameters.map(|(ty, name)| format!("{ty} {name}"));
+                    let parameters = parameters.collect::<Vec<_>>().join(", ");
+                    expect_declared(&module, entry.block, entry.name, &parameters);
+                }
+                for (entry, name) in cuda.entries.iter().zip(kernel.many().unwrap_or_default()) {
+                    expect_declared(&module, entry.block, name, MANY);
                 }
             }
         }
     }
 
-    fn declaration(kernel: &Kernel, entry: &Entry, scratch: bool) -> String {
-        let parameters = parameters(kernel, scratch).map(|(ty, name)| format!("{ty} {name}"));
-        let parameters = parameters.collect::<Vec<_>>().join(", ");
-        let Entry { name, block, .. } = entry;
-        format!("extern \"C\" __global__ void __launch_bounds__({block}) {name}({parameters})")
+    fn expect_declared(module: &Module, block: u32, name: &str, parameters: &str) {
+        let declaration =
+            format!("extern \"C\" __global__ void __launch_bounds__({block}) {name}({parameters})");
+        let text = module.source.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        // Beside the threads of a block may stand how many blocks a multiprocessor is to hold.
+        let text = (1..=8).fold(text, |text, blocks| {
+            text.replace(&format!(", {blocks}) {name}("), &format!(") {name}("))
+        });
+        assert!(text.contains(&declaration), "{} lacks {declaration}", module.source.path);
+    }
+
+    const MANY: &str =
+        "const u8* __restrict__ launches, const u32* __restrict__ first_blocks, u32 count";
+
+    #[test]
+    fn an_entry_takes_several_launches_where_all_of_its_kernel_do() {
+        for (name, many) in crate::families::MANY {
+            let kernel = crate::find(name).unwrap();
+            let Code::Cuda(cuda) = &kernel.code else { panic!("`{name}` has no device code") };
+            let names: Vec<_> = cuda.entries.iter().map(|e| format!("{}_many", e.name)).collect();
+            assert_eq!(*many, names);
+        }
     }
 
     #[test]
     fn every_entry_of_a_file_is_in_the_table() {
         for module in modules() {
-            let cuda = module.kernels.iter().filter_map(|kernel| match &kernel.code {
-                Code::Cuda(cuda) => Some(cuda),
-                Code::Library => None,
-            });
-            let entries = cuda.map(|cuda| cuda.entries.len()).sum::<usize>();
+            let entries = module.kernels.iter().flat_map(Kernel::functions).count();
             let declared = module.source.text.matches("__global__").count();
             assert_eq!(entries, declared, "{}", module.source.path);
         }

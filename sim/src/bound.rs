@@ -1,26 +1,24 @@
-//! A launch's memory lent to other code than a twin.
+//! The memory of launches lent to other code than a twin.
 
 use std::ops::Range;
 
-use crate::{
-    args::Args,
-    workers::{Rows, Workers},
-};
+use crate::workers::{Rows, Workers};
 
-/// The memory of one launch, which nothing else accesses while this value lives.
+/// The memory of launches, which nothing else accesses while this value lives.
 #[derive(Debug)]
 pub struct Bound<'a> {
-    addresses: Vec<u64>,
+    addresses: Vec<Vec<u64>>,
     workers: &'a Workers,
 }
 
 impl<'a> Bound<'a> {
-    pub(crate) fn new(args: &Args<'_>, workers: &'a Workers) -> Self {
-        Self { addresses: args.addresses(), workers }
+    pub(crate) fn new(addresses: Vec<Vec<u64>>, workers: &'a Workers) -> Self {
+        Self { addresses, workers }
     }
 
-    /// The address of every argument, 0 for a number. Arguments that are written overlap no other.
-    pub fn addresses(&self) -> &[u64] {
+    /// For each launch the address of every argument, 0 for a number. Those that are written overlap no other one of
+    /// the same launch.
+    pub fn addresses(&self) -> &[Vec<u64>] {
         &self.addresses
     }
 

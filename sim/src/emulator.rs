@@ -79,19 +79,23 @@ impl Emulator {
         self.pool.system_bytes()
     }
 
-    /// Lends the memory of a launch to `run`, after the checks that the launch itself would make but those of its twin.
+    /// Lends the memory of launches to `run`, after the checks that each itself would make but those of its twin.
     pub fn bind<T>(
         &self,
         stream: Stream,
-        launch: &Launch,
+        launches: &[Launch],
         run: impl FnOnce(&Bound<'_>) -> Result<T>,
     ) -> Result<T> {
         self.expect_stream("launch", stream)?;
-        let kernel = fp8lm_kernels::check(launch)?;
         let workers = self.lock();
-        // SAFETY: the lock on the workers is held, without which no call accesses the pool's memory.
-        let args = unsafe { Args::bind(kernel, launch, &self.pool, workers.isa()) }?;
-        run(&Bound::new(&args, &workers))
+        let addresses = |launch| {
+            let kernel = fp8lm_kernels::check(launch)?;
+            // SAFETY: the lock on the workers is held, without which no call accesses the pool's memory.
+            let args = unsafe { Args::bind(kernel, launch, &self.pool, workers.isa()) }?;
+            Ok(args.addresses())
+        };
+        let addresses = launches.iter().map(addresses).collect::<Result<_>>()?;
+        run(&Bound::new(addresses, &workers))
     }
 
     fn run(&self, launch: &Launch, workers: &Workers) -> Result<()> {

@@ -61,7 +61,7 @@ fn with_device_code() -> impl Iterator<Item = &'static str> {
 /// The device, or why this machine has none.
 type Found = Result<Arc<dyn Device>, String>;
 
-fn host() -> Found {
+pub(crate) fn host() -> Found {
     match HostKernels::new(&Options { cache: cache("host-kernels"), ..Options::default() }) {
         Ok(device) => Ok(Arc::new(device)),
         Err(fp8lm_host::Error::NoCompiler { compiler, .. }) => {
@@ -71,7 +71,7 @@ fn host() -> Found {
     }
 }
 
-fn gpu() -> Found {
+pub(crate) fn gpu() -> Found {
     let options = fp8lm_cuda::Options { cache: cache("cuda-kernels"), ..Default::default() };
     let device = Cuda::find(&options).and_then(|cuda| CudaDevice::with(&cuda, 0));
     device.map(|device| Arc::new(device) as Arc<dyn Device>).map_err(|error| error.to_string())

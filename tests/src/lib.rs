@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod devices;
 #[cfg(test)]
+mod many;
+#[cfg(test)]
 mod operations;
 #[cfg(test)]
 mod twins;

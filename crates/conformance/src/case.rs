@@ -1,15 +1,28 @@
-//! One launch with its inputs.
+//! Launches with their inputs.
 
 use fp8lm_device::{DType, Label, Launch, Queue, Result, Tensor};
 
 use crate::Data;
 
-/// One launch with its inputs.
+/// One launch with its inputs, or several that are enqueued at once.
 #[derive(Clone, Debug)]
 pub struct Case {
     kernel: &'static str,
     about: String,
     args: Vec<Argument>,
+    others: Vec<Case>,
+}
+
+/// What a case writes through one argument.
+#[derive(Clone, Debug)]
+pub(crate) struct Written<'a> {
+    /// The launch.
+    pub(crate) of: &'a Case,
+    /// Its number among those of the case.
+    pub(crate) launch: usize,
+    /// The argument.
+    pub(crate) arg: usize,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// One argument with its content.
@@ -32,7 +45,7 @@ pub enum Argument {
 impl Case {
     /// A launch of `kernel` without arguments; `about` tells it from others.
     pub fn new(kernel: &'static str, about: impl Into<String>) -> Self {
-        Self { kernel, about: about.into(), args: Vec::new() }
+        Self { kernel, about: about.into(), args: Vec::new(), others: Vec::new() }
     }
 
     /// The kernel's name.
@@ -83,6 +96,17 @@ impl Case {
         self.arg(Argument::F32(value))
     }
 
+    /// Appends launches that are enqueued at once with it, behind it.
+    pub fn with(mut self, others: impl IntoIterator<Item = Case>) -> Self {
+        self.others.extend(others);
+        self
+    }
+
+    /// The same, told from others by `about`.
+    pub(crate) fn renamed(self, about: String) -> Self {
+        Self { about, ..self }
+    }
+
     /// The same with so many elements as argument `index`, all bits 0: a launch that may be refused.
     pub(crate) fn resized(mut self, index: usize, elements: usize) -> Self {
         match &mut self.args[index] {
@@ -100,17 +124,27 @@ impl Case {
         self
     }
 
-    /// Runs the launch on a device; the bytes of what it writes, by argument.
-    pub(crate) fn run(&self, queue: &Queue) -> Result<Vec<(usize, Vec<u8>)>> {
-        let tensors = self.args.iter().map(|arg| arg.tensor(queue)).collect::<Result<Vec<_>>>()?;
-        queue.launch(self.launch(&tensors))?;
-        let written =
-            self.args.iter().zip(&tensors).enumerate().filter(|(_, (arg, _))| arg.is_written());
-        let written = written.filter_map(|(index, (_, tensor))| Some((index, tensor.as_ref()?)));
-        let written = written.map(|(index, tensor)| Ok((index, queue.download_bytes(tensor)?)));
-        let written = written.collect::<Result<_>>()?;
+    /// Runs it on a device; what it writes.
+    pub(crate) fn run(&self, queue: &Queue) -> Result<Vec<Written<'_>>> {
+        let cases: Vec<_> = std::iter::once(self).chain(&self.others).collect();
+        let tensors = cases.iter().map(|case| case.tensors(queue)).collect::<Result<Vec<_>>>()?;
+        let launches = cases.iter().zip(&tensors).map(|(case, tensors)| case.launch(tensors));
+        queue.launch_all(&launches.collect::<Vec<_>>())?;
+        let mut written = Vec::new();
+        for (launch, (of, tensors)) in cases.into_iter().zip(&tensors).enumerate() {
+            for (arg, (argument, tensor)) in of.args.iter().zip(tensors).enumerate() {
+                if let Some(tensor) = tensor.as_ref().filter(|_| argument.is_written()) {
+                    let bytes = queue.download_bytes(tensor)?;
+                    written.push(Written { of, launch, arg, bytes });
+                }
+            }
+        }
         queue.synchronize()?;
         Ok(written)
+    }
+
+    fn tensors(&self, queue: &Queue) -> Result<Vec<Option<Tensor>>> {
+        self.args.iter().map(|arg| arg.tensor(queue)).collect()
     }
 
     pub(crate) fn launch(&self, tensors: &[Option<Tensor>]) -> Launch {

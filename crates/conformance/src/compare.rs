@@ -7,7 +7,7 @@ use fp8lm_formats::{E4M3, E5M2};
 use fp8lm_kernels::find;
 use half::{bf16, f16};
 
-use crate::Case;
+use crate::{Case, case::Written};
 
 /// What became of the cases.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +66,7 @@ pub fn run(reference: &Queue, device: &Queue, cases: impl IntoIterator<Item = Ca
     for case in cases {
         *report.cases.entry(case.kernel()).or_default() += 1;
         let difference = match (case.run(reference), case.run(device)) {
-            (Ok(want), Ok(got)) => first_difference(&case, &want, &got),
+            (Ok(want), Ok(got)) => first_difference(&want, &got),
             (want, got) => different_errors(want, got),
         };
         let (kernel, about) = (case.kernel(), case.about().to_owned());
@@ -76,10 +76,11 @@ pub fn run(reference: &Queue, device: &Queue, cases: impl IntoIterator<Item = Ca
     report
 }
 
-type Written = Vec<(usize, Vec<u8>)>;
-
 /// Both may refuse a launch, for the same reason.
-fn different_errors(want: Result<Written>, got: Result<Written>) -> Option<String> {
+fn different_errors(
+    want: Result<Vec<Written<'_>>>,
+    got: Result<Vec<Written<'_>>>,
+) -> Option<String> {
     let [want, got] = [want, got].map(|result| match result {
         Ok(_) => "success".to_owned(),
         Err(error) => error.to_string(),
@@ -87,12 +88,17 @@ fn different_errors(want: Result<Written>, got: Result<Written>) -> Option<Strin
     (want != got).then(|| format!("expected {want}, got {got}"))
 }
 
-fn first_difference(case: &Case, want: &Written, got: &Written) -> Option<String> {
-    want.iter().zip(got).find_map(|((index, want), (_, got))| {
-        let dtype = case.args()[*index].dtype()?;
-        let name = find(case.kernel()).map_or("", |kernel| kernel.params[*index].name);
-        let difference = differences(dtype, want, got)?;
-        Some(format!("`{name}` differs in {difference}"))
+fn first_difference(want: &[Written<'_>], got: &[Written<'_>]) -> Option<String> {
+    want.iter().zip(got).find_map(|(want, got)| {
+        let Written { of, launch, arg, bytes } = want;
+        let difference = differences(of.args()[*arg].dtype()?, bytes, &got.bytes)?;
+        let name = find(of.kernel()).map_or("", |kernel| kernel.params[*arg].name);
+        let place = if *launch == 0 {
+            String::new()
+        } else {
+            format!("launch {launch} ({}), ", of.about())
+        };
+        Some(format!("{place}`{name}` differs in {difference}"))
     })
 }
 

@@ -1,8 +1,8 @@
 //! Holds one device against another, kernel by kernel, bit by bit.
 //!
-//! A [`Case`] is one launch with its inputs: ordinary values, ragged shapes, tiny, huge and subnormal numbers, NaN
-//! and infinities. [`run`] computes each on two devices and tells of the first element that differs. The cases of a
-//! family of kernels stand in the file of its name under `families/`.
+//! A [`Case`] is one launch with its inputs, or several that are enqueued at once: ordinary values, ragged shapes,
+//! tiny, huge and subnormal numbers, NaN and infinities. [`run`] computes each on two devices and tells of the first
+//! element that differs. The cases of a family of kernels stand in the file of its name under `families/`.
 //!
 //! ```
 //! use std::sync::Arc;

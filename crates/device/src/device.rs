@@ -19,7 +19,7 @@ pub trait Device: fmt::Debug + Send + Sync {
     /// `bytes` bytes of memory, their content undefined, for work on `stream`.
     fn alloc(&self, stream: Stream, bytes: usize, label: Label) -> Result<Arc<dyn Memory>>;
 
-    /// Enqueues kernels, to run one after another.
+    /// Enqueues kernels, to run one after another, or at once where that makes no difference.
     fn launch(&self, stream: Stream, launches: &[Launch]) -> Result<()>;
 
     /// Enqueues a copy within the device. The views have the same length in bytes.

@@ -78,6 +78,11 @@ impl Queue {
         self.device.launch(self.stream, &[launch])
     }
 
+    /// Enqueues kernels, to run one after another. A device may run those at once that do not depend on one another.
+    pub fn launch_all(&self, launches: &[Launch]) -> Result<()> {
+        self.device.launch(self.stream, launches)
+    }
+
     /// Enqueues a copy between two tensors of the same length in bytes.
     pub fn copy(&self, from: &Tensor, to: &Tensor) -> Result<()> {
         expect_length("copy", to.view().bytes(), from.view().bytes())?;

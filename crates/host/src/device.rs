@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fp8lm_device::{
     Device, Error as DeviceError, Event, Label, Launch, Memory, Properties, Result, Stream, View,
 };
-use fp8lm_kernels::{Code, Cuda, Extents, abi::Packed};
+use fp8lm_kernels::{Call, Code, Part, Run, runs};
 use fp8lm_sim::{Bound, Emulator};
 
 use crate::{
@@ -39,50 +39,51 @@ impl HostKernels {
         Ok(Self { properties, emulator, entries, is_exact })
     }
 
-    fn run(&self, stream: Stream, launch: &Launch) -> Result<()> {
-        let kernel = fp8lm_kernels::check(launch)?;
-        let Code::Cuda(cuda) = &kernel.code else {
-            return self.emulator.launch(stream, std::slice::from_ref(launch));
+    fn run(&self, stream: Stream, run: &Run<'_>) -> Result<()> {
+        let Code::Cuda(cuda) = &run.kernel().code else {
+            return self.emulator.launch(stream, run.launches());
         };
-        let extents = Extents::new(kernel, launch);
-        (cuda.check)(&extents)?;
-        self.emulator.bind(stream, launch, |bound| self.run_entries(cuda, &extents, launch, bound))
+        self.emulator.bind(stream, run.launches(), |bound| {
+            run.parts(cuda, bound.addresses()).try_for_each(|part| self.run_part(&part, bound))
+        })
     }
 
-    fn run_entries(
-        &self,
-        cuda: &Cuda,
-        extents: &Extents<'_>,
-        launch: &Launch,
-        bound: &Bound<'_>,
-    ) -> Result<()> {
-        let mut scratch = cuda.scratch.map(|bytes| vec![GARBAGE; bytes(extents).div_ceil(8)]);
+    fn run_part(&self, part: &Part<'_>, bound: &Bound<'_>) -> Result<()> {
+        let mut exact = if self.is_exact { copies(part) } else { Vec::new() };
+        let addresses: Vec<_> = exact.iter_mut().map(Exact::addresses).collect();
+        let part = if self.is_exact { part.at(&addresses) } else { *part };
+        let mut scratch = part.scratch_bytes().map(|bytes| vec![GARBAGE; bytes.div_ceil(8)]);
         let scratch =
             scratch.as_mut().map(|scratch| scratch.as_mut_ptr().expose_provenance() as u64);
-        // SAFETY: the views of the launch lie at these addresses, which `bound` keeps every other access away from.
-        let exact = || unsafe { Exact::copy(launch, bound.addresses()) };
-        let mut exact = self.is_exact.then(exact);
-        let copies = exact.as_mut().map(Exact::addresses);
-        let addresses = copies.as_deref().unwrap_or(bound.addresses());
-        let args = Packed::new(launch, addresses, scratch);
-        for entry in cuda.entries {
-            let function = self.entries.get(entry.name);
-            let function = function.ok_or(DeviceError::UnknownKernel { kernel: entry.name })?;
-            run_grid(function, &args, (entry.grid)(extents), entry.block, bound);
+        let pack = part.pack(scratch);
+        let table = pack.table().as_ptr().expose_provenance() as u64;
+        for call in pack.calls(table) {
+            let function = self.entries.get(call.name);
+            let function = function.ok_or(DeviceError::UnknownKernel { kernel: call.name })?;
+            run_grid(function, &call, bound);
         }
         exact.into_iter().for_each(Exact::write_back);
         Ok(())
     }
 }
 
+/// The memory of a part's launches, which is lent.
+fn copies<'a>(part: &Part<'a>) -> Vec<Exact<'a>> {
+    let launches = part.launches().iter().zip(part.addresses());
+    // SAFETY: a part's addresses are those that the emulator has lent, at which the views of its launches lie. Its lock
+    // keeps every other access away, and no launch of the part accesses what another writes.
+    launches.map(|(launch, addresses)| unsafe { Exact::copy(launch, addresses) }).collect()
+}
+
 /// Runs all blocks, shared out over the threads.
-fn run_grid(function: HostEntry, args: &Packed, blocks: usize, block: u32, bound: &Bound<'_>) {
-    let grid = u32::try_from(blocks).expect("a grid has at most 2^31 - 1 blocks");
-    bound.share(blocks, |range| {
+fn run_grid(function: HostEntry, call: &Call<'_>, bound: &Bound<'_>) {
+    let grid = u32::try_from(call.grid).expect("a grid has at most 2^31 - 1 blocks");
+    bound.share(call.grid, |range| {
         let (first, last) = (range.start as u32, range.end as u32);
-        // SAFETY: the arguments are those of the kernel that the entry belongs to, as `check` and the kernel's own
-        // check have found, and `bound` keeps every other access to their memory away.
-        unsafe { function(args.as_ptr(), grid, block, first, last) }
+        // SAFETY: the arguments are those of the function, and of a kernel whose launches `runs` has checked; `bound`
+        // keeps every other access to their memory away, and of launches that run at once none writes what another
+        // touches. Table and scratch live as long as the call.
+        unsafe { function(call.args.as_ptr(), grid, call.block, first, last) }
     });
 }
 
@@ -100,7 +101,7 @@ impl Device for HostKernels {
     }
 
     fn launch(&self, stream: Stream, launches: &[Launch]) -> Result<()> {
-        launches.iter().try_for_each(|launch| self.run(stream, launch))
+        runs(launches).try_for_each(|run| self.run(stream, &run?))
     }
 
     fn copy(&self, stream: Stream, from: &View, to: &View) -> Result<()> {

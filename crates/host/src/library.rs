@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use fp8lm_kernels::{Code, table};
+use fp8lm_kernels::{Kernel, table};
 use libloading::Library;
 
 use crate::Error;
@@ -11,7 +11,7 @@ use crate::Error;
 pub(crate) type HostEntry =
     unsafe extern "C" fn(args: *const u8, grid: u32, block: u32, first: u32, last: u32);
 
-/// Every entry of the table, by name.
+/// Every function of the table, by name.
 #[derive(Debug)]
 pub(crate) struct Entries {
     entries: HashMap<&'static str, HostEntry>,
@@ -26,7 +26,7 @@ impl Entries {
         // SAFETY: it was compiled from the project's sources, which run nothing when they are loaded.
         let library = unsafe { Library::new(path) }.map_err(failed)?;
         let mut entries = HashMap::new();
-        for name in table().flat_map(|kernel| names(&kernel.code)) {
+        for name in table().flat_map(Kernel::functions) {
             // SAFETY: `abi::host_entries` gives every entry a function of this name and type.
             let entry = unsafe { library.get::<HostEntry>(format!("host_{name}")) };
             entries.insert(name, *entry.map_err(failed)?);
@@ -37,12 +37,4 @@ impl Entries {
     pub(crate) fn get(&self, name: &str) -> Option<HostEntry> {
         self.entries.get(name).copied()
     }
-}
-
-fn names(code: &'static Code) -> impl Iterator<Item = &'static str> {
-    let entries = match code {
-        Code::Cuda(cuda) => cuda.entries,
-        Code::Library => &[],
-    };
-    entries.iter().map(|entry| entry.name)
 }

@@ -56,8 +56,16 @@ pub struct AdamW<'a> {
 /// # Errors
 /// If shapes differ from the gradient's, or a state has a rule that its type does not take.
 pub fn adamw(queue: &Queue, step: &AdamW<'_>) -> Result<()> {
+    queue.launch(adamw_launch(step)?)
+}
+
+/// What [`adamw`] launches, so that the steps of many tensors go to [`Queue::launch_all`] together.
+///
+/// # Errors
+/// As those of [`adamw`].
+pub fn adamw_launch(step: &AdamW<'_>) -> Result<Launch> {
     expect_fits(step)?;
-    queue.launch(launch("adamw", step))
+    Ok(launch("adamw", step))
 }
 
 /// Which states are rounded up or down at random.
@@ -82,12 +90,24 @@ pub fn adamw_stochastic(
     states: StochasticStates,
     noise: Noise,
 ) -> Result<()> {
+    queue.launch(adamw_stochastic_launch(step, states, noise)?)
+}
+
+/// What [`adamw_stochastic`] launches.
+///
+/// # Errors
+/// As those of [`adamw`].
+pub fn adamw_stochastic_launch(
+    step: &AdamW<'_>,
+    states: StochasticStates,
+    noise: Noise,
+) -> Result<Launch> {
     expect_fits(step)?;
     let StochasticStates { master, m, v } = states;
     let chosen = u32::from(master) | u32::from(m) << 1 | u32::from(v) << 2;
     let launch = launch("adamw_stochastic", step).u32(chosen).u64(noise.seed);
     // Draws repeat after 2^29 steps, long before numbers of steps no longer fit.
-    queue.launch(launch.u32(noise.tensor).u32(noise.step as u32))
+    Ok(launch.u32(noise.tensor).u32(noise.step as u32))
 }
 
 fn expect_fits(step: &AdamW<'_>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! AdamW.
 
-use fp8lm_device::{DType, Queue, Result, Tensor};
+use fp8lm_device::{DType, Launch, Queue, Result, Tensor};
 use fp8lm_ops::{self as ops, StochasticStates};
 use fp8lm_scaling::{Parameter, Rounded, SCALES, Stored};
 
@@ -79,8 +79,8 @@ impl AdamW {
         let gradients = parameters.iter().map(|parameter| parameter.gradient());
         let outcome = self.clip.measure(queue, gradients)?;
         self.advance(queue, &outcome)?;
-        for (parameter, moments) in parameters.iter_mut().zip(&self.moments) {
-            self.update(queue, parameter, moments, learning_rate, &outcome)?;
+        queue.launch_all(&self.updates(parameters, learning_rate, &outcome)?)?;
+        for parameter in &mut *parameters {
             parameter.gradient_mut().adapt(queue, outcome.skip())?;
             parameter.refresh(queue, parameter.noise().step + 1)?;
         }
@@ -103,14 +103,29 @@ impl AdamW {
         ops::adamw_advance(queue, outcome.skip(), powers, corrections, beta1, beta2)
     }
 
+    /// The updates of all parameters. No two share a tensor that is written, so those of one kernel stand together, as
+    /// a GPU takes them at once.
+    fn updates(
+        &self,
+        parameters: &[&mut Parameter],
+        learning_rate: f64,
+        outcome: &Outcome,
+    ) -> Result<Vec<Launch>> {
+        let both = parameters.iter().zip(&self.moments);
+        let updates = both
+            .map(|(parameter, moments)| self.update(parameter, moments, learning_rate, outcome));
+        let mut updates: Vec<_> = updates.collect::<Result<_>>()?;
+        updates.sort_by_key(Launch::kernel);
+        Ok(updates)
+    }
+
     fn update(
         &self,
-        queue: &Queue,
         parameter: &Parameter,
         moments: &Moments,
         learning_rate: f64,
         outcome: &Outcome,
-    ) -> Result<()> {
+    ) -> Result<Launch> {
         let Options { beta1, beta2, eps, weight_decay, .. } = self.options;
         let weight_decay = if parameter.spec().decays { weight_decay } else { 0.0 };
         let launch = ops::AdamW {
@@ -135,9 +150,9 @@ impl AdamW {
             v: precision.is_stochastic(Rounded::SecondMoment),
         };
         if states == StochasticStates::default() {
-            return ops::adamw(queue, &launch);
+            return ops::adamw_launch(&launch);
         }
-        ops::adamw_stochastic(queue, &launch, states, parameter.noise())
+        ops::adamw_stochastic_launch(&launch, states, parameter.noise())
     }
 }
 

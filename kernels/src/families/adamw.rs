@@ -117,6 +117,18 @@ pub(super) const KERNELS: &[Kernel] = &[
     },
 ];
 
+pub(super) const MANY: &[(&str, &[&str])] = &[
+    ("adamw", &["adamw_begin_many", "adamw_amax_many", "adamw_store_many"]),
+    (
+        "adamw_stochastic",
+        &[
+            "adamw_stochastic_begin_many",
+            "adamw_stochastic_amax_many",
+            "adamw_stochastic_store_many",
+        ],
+    ),
+];
+
 /// As the emulator does: the states and their rules one after another, then what they follow from.
 fn check(e: &Extents<'_>) -> Result<()> {
     let n = e.elements(MASTER);

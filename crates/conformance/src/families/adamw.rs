@@ -15,6 +15,7 @@ pub(super) fn cases() -> Vec<Case> {
         cases.extend([0, 2, 5, 7].map(|chosen| step.stochastic(chosen)));
     }
     cases.extend(malformed());
+    cases.extend(at_once());
     cases
 }
 
@@ -203,6 +204,37 @@ fn advances() -> Vec<Case> {
     cases.extend([case(&[0, 0], &[1.0; 2], 2), case(&[0], &[1.0; 3], 2), case(&[], &[1.0; 1], 2)]);
     cases.extend([case(&[0], &[1.0; 2], 1), case(&[], &[], 0)]);
     cases
+}
+
+/// Launches that a device may merge: of every length, format and rule, empty and skipped ones among them.
+fn at_once() -> Vec<Case> {
+    let steps: Vec<_> = ragged().into_iter().chain(scalars()).chain(mixed()).collect();
+    let plain = |step: &Step| step.case("adamw", step.to_string());
+    let chosen = |(number, step): (usize, &Step)| step.stochastic(number % 8);
+    let stochastic: Vec<_> = steps.iter().enumerate().map(chosen).collect();
+    let plain: Vec<_> = steps.iter().map(plain).collect();
+    // Of the two kernels in turn, so that there are runs of 1, 2, 3 and more launches.
+    let turns = plain.iter().zip(&stochastic).enumerate().map(|(number, (plain, stochastic))| {
+        let is_plain = number.isqrt() % 2 == 0;
+        (if is_plain { plain } else { stochastic }).clone()
+    });
+    let wrong = plain[9].clone().resized(5, 1_000);
+    let refused = [&plain[..9], &[wrong], &plain[10..20]].concat();
+    let slices = [
+        ("all to the nearest", plain.clone()),
+        ("all at random", stochastic.clone()),
+        ("two alone", plain[..2].to_vec()),
+        ("two kernels in turn", turns.collect()),
+        ("one is refused", refused),
+    ];
+    slices.map(|(about, slice)| together(about, slice)).into()
+}
+
+fn together(about: &str, slice: Vec<Case>) -> Case {
+    let about = format!("{} at once, {about}", slice.len());
+    let mut slice = slice.into_iter();
+    let first = slice.next().expect("a slice has launches");
+    first.renamed(about).with(slice)
 }
 
 /// Launches that are refused: rules that a format does not take or that do not exist, and wrong lengths.
