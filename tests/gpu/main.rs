@@ -80,8 +80,11 @@ fn parameters() -> String {
             Kind::U32 | Kind::U64 | Kind::F32 => "8",
         });
         let bytes: Vec<_> = bytes.chain(cuda.scratch.map(|_| "8")).collect();
-        for entry in cuda.entries {
-            text += &format!("{{\"{}\", {{{}}}}},\n", entry.name, bytes.join(", "));
+        let alone = cuda.entries.iter().map(|entry| (entry.name, bytes.join(", ")));
+        // Those that take several launches have a table, first blocks, and a count.
+        let many = kernel.many().into_iter().flatten().map(|name| (*name, "8, 8, 8".into()));
+        for (name, bytes) in alone.chain(many) {
+            text += &format!("{{\"{name}\", {{{bytes}}}}},\n");
         }
     }
     text

@@ -73,6 +73,10 @@ impl CudaDevice {
         &self.functions
     }
 
+    pub(crate) fn staging(&self) -> &Staging {
+        &self.staging
+    }
+
     pub(crate) fn lt(&self) -> &Lt {
         &self.lt
     }
@@ -160,7 +164,7 @@ impl Device for CudaDevice {
 
     fn launch(&self, stream: Stream, launches: &[Launch]) -> Result<()> {
         let lane = self.lane("launch", stream)?;
-        launches.iter().try_for_each(|launch| self.run(&lane, launch))
+        self.run(&lane, launches)
     }
 
     fn copy(&self, stream: Stream, from: &View, to: &View) -> Result<()> {

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use fp8lm_kernels::{Code, modules};
+use fp8lm_kernels::modules;
 
 use crate::{
     cubins::Cubins,
@@ -57,9 +57,7 @@ fn homes() -> HashMap<&'static str, fp8lm_kernels::Module> {
     let mut homes = HashMap::new();
     for module in modules() {
         for kernel in module.kernels {
-            if let Code::Cuda(cuda) = &kernel.code {
-                homes.extend(cuda.entries.iter().map(|entry| (entry.name, module)));
-            }
+            homes.extend(kernel.functions().map(|name| (name, module)));
         }
     }
     homes
@@ -75,10 +73,9 @@ mod tests {
     fn every_entry_of_the_table_has_a_module() {
         let homes = homes();
         for kernel in table() {
-            let Code::Cuda(cuda) = &kernel.code else { continue };
-            for entry in cuda.entries {
-                let home = homes.get(entry.name).map(|module| module.source.text);
-                assert!(home.is_some_and(|text| text.contains(entry.name)), "{}", entry.name);
+            for name in kernel.functions() {
+                let home = homes.get(name).map(|module| module.source.text);
+                assert!(home.is_some_and(|text| text.contains(name)), "{name}");
             }
         }
         assert!(homes.contains_key("scale"));

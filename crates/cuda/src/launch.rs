@@ -1,9 +1,9 @@
-//! A launch, from the table to the GPU.
+//! Launches, from the table to the GPU.
 
 use std::sync::Arc;
 
 use fp8lm_device::{Arg, DType, Error, Label, Launch, Result, Tensor, View};
-use fp8lm_kernels::{Code, Cuda, Entry, Extents, Kernel, abi::Packed};
+use fp8lm_kernels::{Call, Code, Extents, Kernel, Part, Run, runs};
 
 use crate::{
     MatmulPlan,
@@ -16,61 +16,60 @@ use crate::{
 };
 
 impl CudaDevice {
-    /// Enqueues one launch, checked.
-    pub(crate) fn run(&self, lane: &Lane, launch: &Launch) -> Result<()> {
-        let kernel = fp8lm_kernels::check(launch)?;
-        let args = Args::new(kernel, launch, self.context())?;
-        let extents = Extents::new(kernel, launch);
+    /// Enqueues launches, checked; those that may run at once as one.
+    pub(crate) fn run(&self, lane: &Lane, launches: &[Launch]) -> Result<()> {
+        runs(launches).try_for_each(|run| self.run_alike(lane, &run?))
+    }
+
+    fn run_alike(&self, lane: &Lane, run: &Run<'_>) -> Result<()> {
+        let kernel = run.kernel();
+        let args = |launch| Args::new(kernel, launch, self.context());
+        let args = run.launches().iter().map(args).collect::<Result<Vec<_>>>()?;
         match &kernel.code {
             Code::Cuda(cuda) => {
-                (cuda.check)(&extents)?;
-                args.visit(lane, kernel)?;
-                self.run_entries(lane, kernel, cuda, &extents, &args)
+                args.iter().try_for_each(|args| args.visit(lane, kernel))?;
+                let addresses: Vec<_> = args.iter().map(Args::addresses).collect();
+                run.parts(cuda, &addresses).try_for_each(|part| self.run_part(lane, kernel, &part))
             }
-            Code::Library => {
-                let Some(plan) = MatmulPlan::new(kernel, &extents)? else { return Ok(()) };
-                args.visit(lane, kernel)?;
-                self.multiply(lane, kernel, &plan, &args)
-            }
+            Code::Library => args.iter().try_for_each(|args| self.run_library(lane, kernel, args)),
         }
     }
 
-    fn run_entries(
-        &self,
-        lane: &Lane,
-        kernel: &'static Kernel,
-        cuda: &Cuda,
-        extents: &Extents<'_>,
-        args: &Args<'_>,
-    ) -> Result<()> {
-        let scratch = cuda.scratch.map(|bytes| self.block(lane, bytes(extents), SCRATCH));
+    fn run_library(&self, lane: &Lane, kernel: &'static Kernel, args: &Args<'_>) -> Result<()> {
+        let extents = Extents::new(kernel, args.launch);
+        let Some(plan) = MatmulPlan::new(kernel, &extents)? else { return Ok(()) };
+        args.visit(lane, kernel)?;
+        self.multiply(lane, kernel, &plan, args)
+    }
+
+    /// Scratch and the table of several launches are freed on the stream, behind the work.
+    fn run_part(&self, lane: &Lane, kernel: &'static Kernel, part: &Part<'_>) -> Result<()> {
+        let scratch = part.scratch_bytes().map(|bytes| self.block(lane, bytes, SCRATCH));
         let scratch = scratch.transpose()?;
-        let address = scratch.as_ref().map(Block::address);
-        let packed = Packed::new(args.launch, &args.addresses(), address);
-        for entry in cuda.entries {
-            self.run_entry(lane, kernel, entry, extents, &packed)?;
-        }
-        Ok(())
+        let pack = part.pack(scratch.as_ref().map(Block::address));
+        let table = self.table(lane, kernel, pack.table())?;
+        let address = table.as_ref().map_or(0, Block::address);
+        pack.calls(address).try_for_each(|call| self.call(lane, kernel, &call))
     }
 
-    fn run_entry(
-        &self,
-        lane: &Lane,
-        kernel: &'static Kernel,
-        entry: &Entry,
-        extents: &Extents<'_>,
-        packed: &Packed,
-    ) -> Result<()> {
-        let grid = grid(kernel, (entry.grid)(extents))?;
-        if grid == 0 {
-            return Ok(());
+    /// What several launches find their arguments in, if there are several.
+    fn table(&self, lane: &Lane, kernel: &Kernel, bytes: &[u8]) -> Result<Option<Block>> {
+        if bytes.is_empty() {
+            return Ok(None);
         }
-        let function = self.functions().get(entry.name).map_err(failed(kernel.name))?;
+        let block = self.block(lane, bytes.len(), SCRATCH)?;
+        self.staging().upload(&lane.stream, bytes, &block, 0).map_err(failed(kernel.name))?;
+        Ok(Some(block))
+    }
+
+    fn call(&self, lane: &Lane, kernel: &'static Kernel, call: &Call<'_>) -> Result<()> {
+        let grid = grid(kernel, call.grid)?;
+        let function = self.functions().get(call.name).map_err(failed(kernel.name))?;
         let function = function.ok_or(Error::UnknownKernel { kernel: kernel.name })?;
-        // SAFETY: the arguments are those of the kernel that the entry belongs to, as the table's check and the
-        // kernel's own have found. Their memory was seen to be this GPU's, and told of this stream; scratch is freed on
-        // it. A test holds the entry's declaration against the table.
-        let launched = unsafe { lane.stream.launch(&function, grid, entry.block, packed) };
+        // SAFETY: the arguments are those of the function, and of a kernel whose launches `runs` has checked. Their
+        // memory was seen to be this GPU's, and told of this stream; of launches that run at once none writes what
+        // another touches. Table and scratch are freed on the stream. A test holds declarations against the table.
+        let launched = unsafe { lane.stream.launch(&function, grid, call.block, &call.args) };
         launched.map_err(failed(kernel.name))
     }
 
@@ -156,7 +155,7 @@ impl CudaDevice {
         let (scratch, turned) = self.scratch(lane, view.elements())?;
         let from = Tensor::new(view.clone(), view.elements().into());
         let launch = Launch::new("transpose").read(&from).write(&turned);
-        self.run(lane, &launch.u32(rows).u32(cols))?;
+        self.run(lane, &[launch.u32(rows).u32(cols)])?;
         Ok(Laid::Anew(scratch))
     }
 
@@ -167,7 +166,7 @@ impl CudaDevice {
         let (Some(a), Some(b)) = (a, b) else { return Ok(None) };
         let [a, b] = [a, b].map(|view| Tensor::new(view.clone(), view.elements().into()));
         let (scratch, product) = self.scratch(lane, 1)?;
-        self.run(lane, &Launch::new("scale").read(&a).read(&b).write(&product))?;
+        self.run(lane, &[Launch::new("scale").read(&a).read(&b).write(&product)])?;
         Ok(Some(scratch))
     }
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use fp8lm_cuda::{Error, Nvrtc, Options, Version};
-use fp8lm_kernels::{Code, modules};
+use fp8lm_kernels::modules;
 
 /// The compiler in `lib` of `toolkit`, beneath cargo's folder; none if it was not fetched.
 pub(crate) fn compiler(toolkit: &str, command: &str, version: Version) -> Option<Nvrtc> {
@@ -27,11 +27,10 @@ pub(crate) fn compiles_all(nvrtc: Nvrtc) {
         let cubin = nvrtc.compile(&module).unwrap_or_else(|error| panic!("{error}"));
         assert!(cubin.starts_with(b"\x7fELF"), "{} is no machine code", module.name);
         for kernel in module.kernels {
-            let Code::Cuda(cuda) = &kernel.code else { continue };
-            for entry in cuda.entries {
-                let section = format!("\0.text.{}\0", entry.name);
+            for name in kernel.functions() {
+                let section = format!("\0.text.{name}\0");
                 let has = cubin.windows(section.len()).any(|bytes| bytes == section.as_bytes());
-                assert!(has, "{} has no code of {}", module.name, entry.name);
+                assert!(has, "{} has no code of {name}", module.name);
                 count += 1;
             }
         }
