@@ -4,9 +4,7 @@
 // 3 bytes an element.
 // expects: cvt.rn.satfinite.e4m3x2.f32, cvt.rn.satfinite.e5m2x2.f32, cvt.rn.f16x2.e4m3x2, add.rn.f32, mul.rn.f32
 
-#include "ptx/arith.cuh"
-#include "ptx/shuffle.cuh"
-#include "view.cuh"
+#include "tally.cuh"
 
 enum Operation : u32 { SUM, PRODUCT, MINIMUM, MAXIMUM };
 
@@ -30,14 +28,13 @@ DEVICE f32 combine(f32 a, f32 b, u32 op) {
     }
 }
 
-DEVICE u32 amax_bits(const Group& g, u64 first, u64 n) {
-    u32 amax = 0;
+// The largest of the elements from i on, of which `elements` are there in all.
+DEVICE u32 largest_of(const Group& g, u64 i, u64 elements) {
+    u32 largest = 0;
     for (u32 k = 0; k < GROUP; k++) {
-        const u32 magnitude = bits(absolute(g.v[k]));
-        const u32 cut = magnitude < INFINITY_BITS ? magnitude : INFINITY_BITS;
-        if (first + k < n && cut > amax) amax = cut;
+        if (i + k < elements) largest = larger(largest, magnitude_bits(g.v[k]));
     }
-    return amax;
+    return largest;
 }
 
 extern "C" __global__ void __launch_bounds__(256) reduce_ranks(View code, View y, View amax, u32 ranks, u32 op) {
@@ -56,10 +53,10 @@ extern "C" __global__ void __launch_bounds__(256) reduce_ranks(View code, View y
             for (u32 k = 0; k < GROUP; k++) sum.v[k] = combine(sum.v[k], term.v[k], op);
         }
         store_group(y, i, sum);
-        largest = amax_bits(sum, i, n);
+        largest = largest_of(sum, i, n);
     }
-    largest = warp_max(largest);
-    if (lane_number() == 0) atomic_max(amax.as<u32>(), largest);
+    largest = block_max(largest);
+    if (threadIdx.x == 0) raise(amax.as<u32>(), largest);
 }
 
 extern "C" __global__ void __launch_bounds__(256) combine_codes(View a, View b, View y, u32 op) {

@@ -37,7 +37,7 @@ fn reduce_ranks(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
             }
         },
     );
-    amax[0] = scale::amax(amax[0], &grains);
+    amax[0] = scale::amax(scale::amax(0.0, &grains), amax);
     Ok(())
 }
 

@@ -9,11 +9,17 @@ pub(super) fn cases() -> Vec<Case> {
     for values in Values::ALL {
         for op in 0..4 {
             for dtype in [E4M3, E5M2] {
-                for (ranks, n) in [(1, 1), (2, 0), (3, 8), (4, 2051), (9, 300)] {
+                for (ranks, n, amax) in [
+                    (1, 1, 0.5f32),
+                    (2, 0, f32::NAN),
+                    (3, 8, -1.0),
+                    (4, 2051, 1e9),
+                    (9, 300, f32::NAN),
+                ] {
                     let about = format!("{values}, op {op}, {ranks} x {n} {dtype}");
                     let case = Case::new("reduce_ranks", about);
                     let case = case.read(values.data(dtype, ranks * n, 1)).write(F32, n);
-                    cases.push(case.update(Data::of(&[0.5f32])).u32(ranks).u32(op));
+                    cases.push(case.update(Data::of(&[amax])).u32(ranks).u32(op));
                 }
                 let case = Case::new("combine_codes", format!("{values}, op {op}, {dtype}"));
                 let case = case.read(values.data(dtype, 1003, 2)).read(values.data(dtype, 1003, 3));
