@@ -54,7 +54,7 @@ extern "C" __global__ void __launch_bounds__(128)
     sum_squares_dequantized_chunks(View code, View scale_inv, View y, void* scratch) {
     const f32 factor = load(scale_inv, 0);
     f32 lane = 0.0f;
-    by_fp8(code, [&](const View& code) {
+    by_state(code, [&](const View& code) {
         lane = chunk_lane(code.elements, [=](u64 i) { return square(mul_rn(load(code, i), factor)); });
     });
     write_chunk(lane, scratch);

@@ -69,6 +69,19 @@ template <class F> DEVICE void by_fp8(View x, F f) {
     }
 }
 
+// The same for what a gradient or a state is kept in.
+template <class F> DEVICE void by_state(View x, F f) {
+    switch (x.dtype) {
+    case E4M3:
+    case E5M2: by_fp8(x, f); break;
+    case F16:
+        x.dtype = F16;
+        f(x);
+        break;
+    default: by_float(x, f);
+    }
+}
+
 DEVICE u32 bytes_of(u32 dtype) {
     return dtype == F32 || dtype == U32 ? 4 : dtype == BF16 || dtype == F16 ? 2 : dtype == F64 || dtype == U64 ? 8 : 1;
 }

@@ -12,7 +12,7 @@ use fp8lm_device::{
 };
 use fp8lm_ops::{
     self as ops, Accumulate, AdamW, BlockCast, BlockRule, Blocks, Heads, Layout, Noise, Operand,
-    Reduction, RopeTables, ScaleRule, State, StochasticStates, Use,
+    Reduction, RopeTables, Saturation, ScaleRule, State, StochasticStates, Use,
 };
 
 mockall::mock! {
@@ -162,7 +162,11 @@ const OPERATIONS: &[(&str, Operation)] = &[
     ("accumulate_dequantized", |q| {
         ops::accumulate_dequantized(q, &e4m3(q, 8), &f32(q, 1), &f32(q, 8))
     }),
-    ("auto_scale", |q| ops::auto_scale(q, &tensor(q, DType::U64, 2), &u32(q, 1), &f32(q, 1), 64)),
+    ("auto_scale", |q| {
+        let (counts, largest) = (&tensor(q, DType::U64, 2), &tensor(q, DType::U64, 1));
+        let saturation = Saturation { counts, largest, elements: 64, ranks: 2 };
+        ops::auto_scale(q, &saturation, &u32(q, 1), &f32(q, 1))
+    }),
     // Norms.
     ("rms_norm", |q| ops::rms_norm(q, &f32(q, [6, 8]), &f32(q, 8), 1e-5).map(drop)),
     ("rms_norm_backward", |q| {
@@ -222,9 +226,12 @@ const OPERATIONS: &[(&str, Operation)] = &[
         let (code, y, amax) = (e4m3(q, [3, 8]), f32(q, 8), f32(q, 1));
         ops::reduce_ranks(q, &code, Reduction::Sum, &y, &amax)
     }),
-    ("combine_codes", |q| {
-        ops::combine_codes(q, &e4m3(q, 8), &e4m3(q, 8), Reduction::Maximum, &e4m3(q, 8))
+    ("sum_counts", |q| {
+        let x = tensor(q, DType::U64, [3, 8]);
+        ops::sum_counts(q, &x, &tensor(q, DType::U64, 8))
     }),
+    ("count_largest", |q| ops::count_largest(q, &e4m3(q, 8), &tensor(q, DType::U64, 1))),
+    ("combine", |q| ops::combine(q, &e4m3(q, 8), &e4m3(q, 8), Reduction::Maximum, &e4m3(q, 8))),
     // Reductions.
     ("sum", |q| ops::sum(q, &f32(q, 8), &f32(q, 1))),
     ("sum_squares", |q| ops::sum_squares(q, &f32(q, 8), &f32(q, 1))),

@@ -2,7 +2,7 @@
 
 use fp8lm_formats::DType;
 
-use crate::Label;
+use crate::{Label, LinkError};
 
 /// The result of every call to a [`Device`](crate::Device).
 pub type Result<T> = std::result::Result<T, Error>;
@@ -89,6 +89,9 @@ pub enum Error {
         /// The operation that was called.
         operation: &'static str,
     },
+    /// Ranks that work together cannot go on.
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// A stream or an event that the device did not make.
     #[error("{operation}: this device made no such stream or event")]
     UnknownHandle {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fp8lm_formats::{DType, Element};
 
-use crate::{Device, Error, Label, Launch, Properties, Result, Shape, Stream, Tensor, View};
+use crate::{Device, Error, Event, Label, Launch, Properties, Result, Shape, Stream, Tensor, View};
 
 /// One stream of one device. Cloning it shares the stream.
 #[derive(Clone, Debug)]
@@ -18,6 +18,16 @@ impl Queue {
     pub fn new(device: Arc<dyn Device>) -> Result<Self> {
         let stream = device.stream()?;
         Ok(Self { device, stream })
+    }
+
+    /// A queue on another stream of the same device. Nothing orders the two but events.
+    pub fn fork(&self) -> Result<Self> {
+        Self::new(self.device.clone())
+    }
+
+    /// Its stream, for calls to the device and to links.
+    pub fn stream(&self) -> Stream {
+        self.stream
     }
 
     /// What the device is.
@@ -87,6 +97,22 @@ impl Queue {
     pub fn copy(&self, from: &Tensor, to: &Tensor) -> Result<()> {
         expect_length("copy", to.view().bytes(), from.view().bytes())?;
         self.device.copy(self.stream, from.view(), to.view())
+    }
+
+    /// Enqueues a copy between two views of the same length in bytes.
+    pub fn copy_view(&self, from: &View, to: &View) -> Result<()> {
+        expect_length("copy", to.bytes(), from.bytes())?;
+        self.device.copy(self.stream, from, to)
+    }
+
+    /// An event that happens when the work enqueued so far is done.
+    pub fn record(&self) -> Result<Event> {
+        self.device.record(self.stream)
+    }
+
+    /// Work that is enqueued from now on starts after `event`, of any queue of the device.
+    pub fn wait(&self, event: &Event) -> Result<()> {
+        self.device.wait(self.stream, event)
     }
 
     /// Waits for all work of this queue.

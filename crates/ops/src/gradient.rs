@@ -28,18 +28,32 @@ pub fn accumulate_dequantized(
 /// Adapts the head-room mu `[1]` (F32) of a gradient's scale: kernel `auto_scale`, the automatic
 /// scaling of FP8-LM, section 2.1.
 ///
-/// mu halves where more than 1e-5 of `elements` overflowed by counts `[2]` (U64, as
-/// [`quantize`](crate::quantize) counts), else it grows by a factor of 2^(1/1000). Nothing
+/// mu halves where more than 1e-5 of the elements overflowed, else it grows by a factor of 2^(1/1000). Nothing
 /// changes where skip `[1]` (U32) is set.
 pub fn auto_scale(
     queue: &Queue,
-    counts: &Tensor,
+    saturation: &Saturation<'_>,
     skip: &Tensor,
     mu: &Tensor,
-    elements: u64,
 ) -> Result<()> {
+    let Saturation { counts, largest, elements, ranks } = *saturation;
     expect::elements("auto_scale", "counts", counts, 2)?;
+    expect::elements("auto_scale", "largest", largest, 1)?;
     expect::elements("auto_scale", "skip", skip, 1)?;
     expect::elements("auto_scale", "mu", mu, 1)?;
-    queue.launch(Launch::new("auto_scale").read(counts).read(skip).update(mu).u64(elements))
+    let launch = Launch::new("auto_scale").read(counts).read(largest).read(skip).update(mu);
+    queue.launch(launch.u64(elements).u64(ranks))
+}
+
+/// How much of a gradient overflowed: on the ranks when they cast it, or in sums of their codes.
+#[derive(Clone, Copy, Debug)]
+pub struct Saturation<'a> {
+    /// Of all ranks together, U64 `[2]`, the first as [`quantize`](crate::quantize) counts.
+    pub counts: &'a Tensor,
+    /// Codes of the sum that are the format's largest, U64 `[1]`; 0 where sums are not carried in FP8.
+    pub largest: &'a Tensor,
+    /// Elements that all ranks cast together.
+    pub elements: u64,
+    /// The number of ranks.
+    pub ranks: u64,
 }

@@ -59,6 +59,8 @@ pub use rope::*;
 pub use scale::*;
 pub use stochastic::*;
 
+pub use fp8lm_device::Reduction;
+
 use fp8lm_device::Label;
 
 /// The label of what operations return: activations and their gradients.

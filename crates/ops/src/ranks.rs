@@ -1,24 +1,11 @@
-//! What collectives compute: FP8 codes of several ranks reduced.
+//! What collectives compute: values of several ranks reduced, and counts.
 
-use fp8lm_device::{Launch, Queue, Result, Tensor};
+use fp8lm_device::{Launch, Queue, Reduction, Result, Tensor};
 
 use crate::expect;
 
-/// How values of several ranks become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reduction {
-    /// Their sum.
-    Sum = 0,
-    /// Their product.
-    Product = 1,
-    /// The smallest; NaN loses to a number, -0 is below +0.
-    Minimum = 2,
-    /// The largest; NaN loses to a number, -0 is below +0.
-    Maximum = 3,
-}
-
-/// y `[n]` (F32) = the reduction over the ranks, ascending, of code `[ranks, n]` (E4M3 or E5M2), decoded; amax `[1]`
-/// (F32) becomes the larger of itself and y's: kernel `reduce_ranks`.
+/// y `[n]` (F32) = the reduction over the ranks, ascending, of code `[ranks, n]` (F32, BF16, F16 or FP8), decoded;
+/// amax `[1]` (F32) becomes the larger of itself and y's: kernel `reduce_ranks`.
 ///
 /// Rounded to codes once afterwards, y is a sum with one rounding, whatever the number of ranks.
 pub fn reduce_ranks(
@@ -35,16 +22,30 @@ pub fn reduce_ranks(
     queue.launch(launch.extent(ranks).u32(reduction as u32))
 }
 
-/// y = SatRNE of the reduction of a and b, all of one FP8 format and shape: kernel `combine_codes`, one hop of NCCL's
-/// reductions in FP8 (2.24 and later).
-pub fn combine_codes(
+/// y = the reduction of a and b, rounded to their type, FP8 saturating; all of one format and shape: kernel `combine`,
+/// one hop of a ring or a tree, in FP8 as NCCL has it (2.24 and later).
+pub fn combine(
     queue: &Queue,
     a: &Tensor,
     b: &Tensor,
     reduction: Reduction,
     y: &Tensor,
 ) -> Result<()> {
-    expect::shape("combine_codes", "b", b, a.shape())?;
-    expect::shape("combine_codes", "y", y, a.shape())?;
-    queue.launch(Launch::new("combine_codes").read(a).read(b).write(y).u32(reduction as u32))
+    expect::shape("combine", "b", b, a.shape())?;
+    expect::shape("combine", "y", y, a.shape())?;
+    queue.launch(Launch::new("combine").read(a).read(b).write(y).u32(reduction as u32))
+}
+
+/// y `[n]` = the sum over the ranks of x `[ranks, n]`, modulo 2^64; both U64: kernel `sum_counts`.
+pub fn sum_counts(queue: &Queue, x: &Tensor, y: &Tensor) -> Result<()> {
+    let ranks = x.shape().dims().first().copied().unwrap_or(0);
+    expect::elements("sum_counts", "y", y, x.elements().checked_div(ranks).unwrap_or(0))?;
+    queue.launch(Launch::new("sum_counts").read(x).write(y).extent(ranks))
+}
+
+/// Adds to count `[1]` (U64) the codes (E4M3 or E5M2) that are their format's largest finite value: kernel
+/// `count_largest`.
+pub fn count_largest(queue: &Queue, code: &Tensor, count: &Tensor) -> Result<()> {
+    expect::elements("count_largest", "count", count, 1)?;
+    queue.launch(Launch::new("count_largest").read(code).update(count))
 }

@@ -21,7 +21,7 @@ pub fn sum_squares(queue: &Queue, x: &Tensor, y: &Tensor) -> Result<()> {
 /// y `[1]` = the canonical sum of the squares of code * scale_inv `[1]`: kernel
 /// `sum_squares_dequantized`.
 ///
-/// code is E4M3 or E5M2, the others F32; each product and each square is rounded to f32.
+/// code is of any format of a gradient, F32 too, the others F32; each product and each square is rounded to f32.
 pub fn sum_squares_dequantized(
     queue: &Queue,
     code: &Tensor,

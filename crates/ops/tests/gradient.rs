@@ -4,7 +4,7 @@
 mod support;
 
 use fp8lm_device::{DType, Error};
-use fp8lm_ops as ops;
+use fp8lm_ops::{self as ops, Saturation};
 use support::{TEST, assert_bits, normal, queue, queues, rounded_bytes, stored, tensor, wild};
 
 const LENGTHS: [usize; 5] = [1, 7, 513, 8_193, 20_000];
@@ -69,7 +69,9 @@ fn mu_halves_on_overflow_and_grows_otherwise() {
             let counts = queue.upload(&[overflows, 77], 2, TEST).unwrap();
             let skip_flag = queue.upload(&[skip], 1, TEST).unwrap();
             let got = tensor(&queue, DType::F32, &[mu], 1);
-            ops::auto_scale(&queue, &counts, &skip_flag, &got, elements).unwrap();
+            let none = queue.upload(&[0u64], 1, TEST).unwrap();
+            let saturation = Saturation { counts: &counts, largest: &none, elements, ranks: 1 };
+            ops::auto_scale(&queue, &saturation, &skip_flag, &got).unwrap();
             let name = format!("{overflows} of {elements}, skip {skip}");
             let want = if skip == 0 { want } else { mu };
             assert_bits(&name, &queue.download::<f32>(&got).unwrap(), &[want], 1);

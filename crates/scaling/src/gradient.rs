@@ -2,7 +2,7 @@
 //! scaling (FP8-LM, section 2.1).
 
 use fp8lm_device::{DType, Label, Queue, Result, Shape, Tensor};
-use fp8lm_ops::{self as ops, Noise, ScaleRule, Use};
+use fp8lm_ops::{self as ops, Noise, Saturation, ScaleRule, Use};
 
 use crate::{Accumulation, GradientFormat, HeadRoom, Meter, SCALES, meter::Scales, stored::fp_max};
 
@@ -18,6 +18,8 @@ pub struct Gradient {
     mu: Tensor,
     /// Over all casts of this step; its amax tells whether any micro-batch was not finite.
     meter: Meter,
+    /// Codes of a sum over ranks that are the format's largest, U64 [1].
+    largest: Tensor,
     /// The sum so far, while it is kept in f32.
     sum: Option<Tensor>,
     /// Whether a micro-batch was added in this step.
@@ -44,6 +46,7 @@ impl Gradient {
             scale_inv: one()?,
             mu: one()?,
             meter: Meter::new(queue)?,
+            largest: queue.upload(&[0u64], 1, SCALES)?,
             sum: None,
             started: false,
             noise: None,
@@ -104,7 +107,10 @@ impl Gradient {
         if self.meter.elements == 0 || self.format.head_room != HeadRoom::Auto {
             return Ok(());
         }
-        ops::auto_scale(queue, &self.meter.counts, skip, &self.mu, self.meter.elements)
+        let Meter { counts, elements, .. } = &self.meter;
+        let (largest, elements) = (&self.largest, *elements);
+        let saturation = Saturation { counts, largest, elements, ranks: 1 };
+        ops::auto_scale(queue, &saturation, skip, &self.mu)
     }
 
     /// The sum of squares, canonically ordered, into `y`, F32 `[1]`.

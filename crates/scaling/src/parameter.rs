@@ -156,7 +156,10 @@ impl Working {
         let format = Format { dtype, rule };
         let stored = Stored::zeros(queue, format, spec.shape, spec.labels.working)?;
         let scale_inv = queue.upload(&vec![1.0f32; factors.elements()], factors, SCALES)?;
-        let blocks = blocks.map(|cast| Ok((cast, Meter::new(queue)?))).transpose()?;
+        let blocks = match blocks {
+            Some(cast) => Some((cast, Meter::new(queue)?)),
+            None => None,
+        };
         Ok(Self { stored, scale_inv, blocks })
     }
 

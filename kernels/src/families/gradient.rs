@@ -37,13 +37,21 @@ pub(super) const KERNELS: &[Kernel] = &[
     },
     Kernel {
         name: "auto_scale",
-        doc: "FP8-LM's automatic scaling (section 2.1): where counts[0] / elements exceeds 1e-5, that is counts[0] * 100000 \
-              > elements, mu[0] = mu[0] / 2, else mu[0] = RN(mu[0] * f32(2^(1/1000))); then within [2^-16, 2^16]. Nothing changes where skip[0] is not 0.",
+        doc: "FP8-LM's automatic scaling (section 2.1), over `ranks` ranks: where the larger of counts[0] and ranks * largest[0] exceeds \
+              1e-5 of elements, that is times 100000 is more than elements, mu[0] = mu[0] / 2, else mu[0] = RN(mu[0] * f32(2^(1/1000))); \
+              then within [2^-16, 2^16]. Nothing changes where skip[0] is not 0.",
         contract: Exact,
-        params: &[read("counts", U64), read("skip", U32), update("mu", F32), u64("elements")],
+        params: &[
+            read("counts", U64),
+            read("largest", U64),
+            read("skip", U32),
+            update("mu", F32),
+            u64("elements"),
+            u64("ranks"),
+        ],
         code: Code::Cuda(Cuda {
             entries: &[Entry { name: "auto_scale", block: 1, grid: |_| 1 }],
-            check: |e| e.expect_all(&[(0, 2), (1, 1), (2, 1)]),
+            check: |e| e.expect_all(&[(0, 2), (1, 1), (2, 1), (3, 1)]),
             scratch: None,
         }),
     },

@@ -1,4 +1,4 @@
-//! What collectives compute: FP8 codes of several ranks reduced, with one rounding or with one at each hop.
+//! What collectives compute: values of several ranks reduced, with one rounding or with one at each hop, and counts.
 //!
 //! In minima and maxima NaN loses to a number, and -0 is below +0.
 
@@ -7,17 +7,23 @@ use crate::{
     Contract::{Exact, ExactGivenOrder},
     Cuda, Entry, Extents, Kernel,
     code::{BLOCK, groups},
-    kernel::{F32, FP8, read, u32, update, write},
+    kernel::{F32, FP8, STATE, U64, read, u32, update, write},
 };
 
 pub(super) const KERNELS: &[Kernel] = &[
     Kernel {
         name: "reduce_ranks",
-        doc: "code [ranks, n], y [n]: with x[r] = decode(code[r, i]) and r ascending, y[i] = the plain sum of x from +0 (op 0), each partial \
+        doc: "code [ranks, n], y [n]: with x[r] = code[r, i], decoded, and r ascending, y[i] = the plain sum of x from +0 (op 0), each partial \
               sum rounded to f32, or their product from 1 (op 1), or their minimum (op 2) or maximum (op 3). amax[0] becomes the larger \
               of itself and y's amax.",
         contract: ExactGivenOrder,
-        params: &[read("code", FP8), write("y", F32), update("amax", F32), u32("ranks"), u32("op")],
+        params: &[
+            read("code", STATE),
+            write("y", F32),
+            update("amax", F32),
+            u32("ranks"),
+            u32("op"),
+        ],
         code: Code::Cuda(Cuda {
             entries: &[Entry {
                 name: "reduce_ranks",
@@ -35,17 +41,13 @@ pub(super) const KERNELS: &[Kernel] = &[
         }),
     },
     Kernel {
-        name: "combine_codes",
-        doc: "y[i] = SatRNE(a[i] + b[i]) (op 0), or of their product (op 1), minimum (op 2) or maximum (op 3), decoded, in f32; all of one \
-              format. It is one hop of NCCL's FP8 reductions.",
+        name: "combine",
+        doc: "y[i] = RNE(a[i] + b[i]) (op 0), or of their product (op 1), minimum (op 2) or maximum (op 3), decoded, in f32, FP8 saturating; \
+              all of one format. It is one hop of a ring or a tree, in FP8 as NCCL has it.",
         contract: Exact,
-        params: &[read("a", FP8), read("b", FP8), write("y", FP8), u32("op")],
+        params: &[read("a", STATE), read("b", STATE), write("y", STATE), u32("op")],
         code: Code::Cuda(Cuda {
-            entries: &[Entry {
-                name: "combine_codes",
-                block: BLOCK,
-                grid: |e| groups(e.elements(2)),
-            }],
+            entries: &[Entry { name: "combine", block: BLOCK, grid: |e| groups(e.elements(2)) }],
             check: |e| {
                 operation(e, 3)?;
                 for index in [0, 1] {
@@ -56,6 +58,36 @@ pub(super) const KERNELS: &[Kernel] = &[
                 }
                 e.expect_all(&[(0, e.elements(2)), (1, e.elements(2))])
             },
+            scratch: None,
+        }),
+    },
+    Kernel {
+        name: "sum_counts",
+        doc: "x [ranks, n], y [n]: y[i] = the sum of x[r, i], modulo 2^64.",
+        contract: Exact,
+        params: &[read("x", U64), write("y", U64), u32("ranks")],
+        code: Code::Cuda(Cuda {
+            entries: &[Entry {
+                name: "sum_counts",
+                block: BLOCK,
+                grid: |e| e.elements(1).div_ceil(BLOCK as usize),
+            }],
+            check: |e| e.expect(0, e.extent(2).saturating_mul(e.elements(1))),
+            scratch: None,
+        }),
+    },
+    Kernel {
+        name: "count_largest",
+        doc: "count[0] += the number of code[i] whose magnitude is the format's largest finite value.",
+        contract: Exact,
+        params: &[read("code", FP8), update("count", U64)],
+        code: Code::Cuda(Cuda {
+            entries: &[Entry {
+                name: "count_largest",
+                block: BLOCK,
+                grid: |e| groups(e.elements(0)),
+            }],
+            check: |e| e.expect(1, 1),
             scratch: None,
         }),
     },

@@ -8,7 +8,7 @@ use crate::{
     Code,
     Contract::ExactGivenOrder,
     Cuda, Entry, Extents, Kernel,
-    kernel::{F32, FLOAT, FP8, U32, f32, read, write},
+    kernel::{F32, FLOAT, STATE, U32, f32, read, write},
 };
 
 pub(super) const KERNELS: &[Kernel] = &[
@@ -42,9 +42,9 @@ pub(super) const KERNELS: &[Kernel] = &[
     },
     Kernel {
         name: "sum_squares_dequantized",
-        doc: "y[0] = the canonical sum of RN(g * g) with g = RN(decode(code[i]) * scale_inv[0]).",
+        doc: "y[0] = the canonical sum of RN(g * g) with g = RN(code[i] * scale_inv[0]), the code decoded.",
         contract: ExactGivenOrder,
-        params: &[read("code", FP8), read("scale_inv", F32), write("y", F32)],
+        params: &[read("code", STATE), read("scale_inv", F32), write("y", F32)],
         code: Code::Cuda(Cuda {
             entries: &[
                 Entry { name: "sum_squares_dequantized_chunks", block: 128, grid: chunks },

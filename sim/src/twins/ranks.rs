@@ -1,6 +1,7 @@
-//! What collectives compute: FP8 codes of several ranks reduced, with one rounding or with one at each hop.
+//! What collectives compute: values of several ranks reduced, with one rounding or with one at each hop, and counts.
 
-use fp8lm_device::Result;
+use fp8lm_device::{DType, Result};
+use fp8lm_formats::{E4M3, E5M2};
 
 use super::Twin;
 use crate::{
@@ -12,8 +13,12 @@ use crate::{
     workers::{PerGrain, Workers},
 };
 
-pub(super) const TWINS: &[(&str, Twin)] =
-    &[("reduce_ranks", reduce_ranks), ("combine_codes", combine_codes)];
+pub(super) const TWINS: &[(&str, Twin)] = &[
+    ("reduce_ranks", reduce_ranks),
+    ("combine", combine),
+    ("sum_counts", sum_counts),
+    ("count_largest", count_largest),
+];
 
 fn reduce_ranks(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
     let op = Operation::of(args, 4)?;
@@ -60,7 +65,7 @@ fn reduce(
     y.iter_mut().for_each(|y| *y = canonical(*y));
 }
 
-fn combine_codes(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
+fn combine(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
     let op = Operation::of(args, 3)?;
     for index in [0, 1] {
         if args.dtype(index) != args.dtype(2) {
@@ -80,6 +85,44 @@ fn combine_codes(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
     );
     Ok(())
 }
+
+fn sum_counts(args: &mut Args<'_>, _workers: &Workers) -> Result<()> {
+    let (ranks, n) = (args.extent(2), args.elements(1));
+    let x = args.read::<u64>(0, ranks.saturating_mul(n))?;
+    let y = args.write::<u64>(1, n)?;
+    y.fill(0);
+    for counts in x.chunks_exact(n.max(1)) {
+        y.iter_mut().zip(counts).for_each(|(sum, count)| *sum = sum.wrapping_add(*count));
+    }
+    Ok(())
+}
+
+fn count_largest(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
+    let n = args.elements(0);
+    let (codes, largest): (&[u8], u8) = match args.dtype(0) {
+        DType::E5M2 => (bytemuck::cast_slice(args.read::<E5M2>(0, n)?), E5M2_LARGEST),
+        _ => (bytemuck::cast_slice(args.read::<E4M3>(0, n)?), E4M3_LARGEST),
+    };
+    let count = args.write::<u64>(1, 1)?;
+    let mut grains = vec![0u64; n.div_ceil(GRAIN).max(1)];
+    workers.rows(
+        n,
+        GRAIN,
+        PerGrain { values: grains.as_mut_slice(), grain: GRAIN },
+        #[inline(always)]
+        |range, count| {
+            let found = codes[range].iter().map(|code| u32::from(code & 0x7F == largest));
+            count.values[0] = found.sum::<u32>().into();
+        },
+    );
+    count[0] = count[0].wrapping_add(grains.iter().sum());
+    Ok(())
+}
+
+/// The code of 448.
+const E4M3_LARGEST: u8 = 0x7E;
+/// The code of 57,344.
+const E5M2_LARGEST: u8 = 0x7B;
 
 /// How launches number reductions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -45,9 +45,15 @@ fn scales() -> Vec<Case> {
             (u64::MAX / 100_000 + 1, u64::MAX),
         ] {
             for skip in [0, 1, u32::MAX] {
-                let about = format!("mu {mu}, {overflows} of {elements}, skip {skip}");
-                let case = Case::new("auto_scale", about).read(Data::of(&[overflows, 77]));
-                cases.push(case.read(Data::of(&[skip])).update(Data::of(&[mu])).u64(elements));
+                for [count, largest, ranks] in
+                    [[overflows, 0, 1], [0, overflows, 1], [0, overflows, 3], [0, overflows, 0]]
+                {
+                    let about =
+                        format!("mu {mu}, {count}, {largest} x {ranks} of {elements}, skip {skip}");
+                    let case = Case::new("auto_scale", about).read(Data::of(&[count, 77]));
+                    let case = case.read(Data::of(&[largest])).read(Data::of(&[skip]));
+                    cases.push(case.update(Data::of(&[mu])).u64(elements).u64(ranks));
+                }
             }
         }
     }
@@ -56,10 +62,10 @@ fn scales() -> Vec<Case> {
 
 fn malformed() -> Vec<Case> {
     let data = |dtype, n| Values::Ordinary.data(dtype, n, 5);
-    let scale = |counts, skip, mu| {
-        let case = Case::new("auto_scale", format!("lengths {counts}, {skip}, {mu}"));
-        let case = case.read(Data::of(&vec![1u64; counts])).read(Data::of(&vec![0u32; skip]));
-        case.update(data(F32, mu)).u64(1)
+    let scale = |counts, largest, skip, mu| {
+        let case = Case::new("auto_scale", format!("lengths {counts}, {largest}, {skip}, {mu}"));
+        let case = case.read(Data::of(&vec![1u64; counts])).read(Data::of(&vec![1u64; largest]));
+        case.read(Data::of(&vec![0u32; skip])).update(data(F32, mu)).u64(1).u64(1)
     };
     let dequantized = |about: &str, factors, n| {
         let case = Case::new("accumulate_dequantized", about).read(data(E5M2, n));
@@ -70,8 +76,9 @@ fn malformed() -> Vec<Case> {
         Case::new("accumulate", "longer").read(data(F32, 10)).update(data(F32, 9)),
         dequantized("shorter", 1, 8),
         dequantized("two factors", 2, 9),
-        scale(1, 1, 1),
-        scale(2, 2, 1),
-        scale(2, 1, 0),
+        scale(1, 1, 1, 1),
+        scale(2, 2, 1, 1),
+        scale(2, 1, 2, 1),
+        scale(2, 1, 1, 0),
     ]
 }

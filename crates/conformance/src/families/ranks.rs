@@ -1,6 +1,6 @@
-//! FP8 codes of several ranks reduced.
+//! Values of several ranks reduced, and counts.
 
-use fp8lm_device::DType::{E4M3, E5M2, F32};
+use fp8lm_device::DType::{BF16, E4M3, E5M2, F16, F32, U64};
 
 use crate::{Case, Data, Values};
 
@@ -8,7 +8,7 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for values in Values::ALL {
         for op in 0..4 {
-            for dtype in [E4M3, E5M2] {
+            for dtype in [E4M3, E5M2, F32, BF16, F16] {
                 for (ranks, n, amax) in [
                     (1, 1, 0.5f32),
                     (2, 0, f32::NAN),
@@ -21,13 +21,33 @@ pub(super) fn cases() -> Vec<Case> {
                     let case = case.read(values.data(dtype, ranks * n, 1)).write(F32, n);
                     cases.push(case.update(Data::of(&[amax])).u32(ranks).u32(op));
                 }
-                let case = Case::new("combine_codes", format!("{values}, op {op}, {dtype}"));
+                let case = Case::new("combine", format!("{values}, op {op}, {dtype}"));
                 let case = case.read(values.data(dtype, 1003, 2)).read(values.data(dtype, 1003, 3));
                 cases.push(case.write(dtype, 1003).u32(op));
             }
         }
     }
+    cases.extend(counts());
     cases.extend(malformed());
+    cases
+}
+
+fn counts() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (ranks, n) in [(0, 3), (1, 1), (2, 0), (5, 300)] {
+        let x: Vec<u64> =
+            (0..ranks * n).map(|i| (i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect();
+        let case = Case::new("sum_counts", format!("{ranks} x {n}"));
+        cases.push(case.read(Data::of(&x)).write(U64, n).u32(ranks));
+    }
+    for values in Values::ALL {
+        for dtype in [E4M3, E5M2] {
+            for n in [0, 1, 7, 8, 2051, 70_001] {
+                let case = Case::new("count_largest", format!("{values}, {n} {dtype}"));
+                cases.push(case.read(values.data(dtype, n, 5)).update(Data::of(&[u64::MAX - 3])));
+            }
+        }
+    }
     cases
 }
 
@@ -39,13 +59,15 @@ fn malformed() -> Vec<Case> {
         case.update(Data::of(&[0f32])).u32(ranks).u32(op)
     };
     let combine = |about, b, op| {
-        let case = Case::new("combine_codes", about).read(codes(E4M3, 8)).read(b);
+        let case = Case::new("combine", about).read(codes(E4M3, 8)).read(b);
         case.write(E4M3, 8).u32(op)
     };
     vec![
         reduce("no ranks", 0, 0, 0),
         reduce("too few codes", 11, 3, 0),
         reduce("unknown operation", 12, 3, 4),
+        Case::new("sum_counts", "too few").read(Data::of(&[1u64, 2, 3])).write(U64, 2).u32(2),
+        Case::new("count_largest", "two counts").read(codes(E5M2, 8)).update(Data::of(&[1u64, 2])),
         combine("two formats", codes(E5M2, 8), 0),
         combine("two lengths", codes(E4M3, 7), 0),
         combine("unknown operation", codes(E4M3, 8), 9),

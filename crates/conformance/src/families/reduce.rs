@@ -2,7 +2,7 @@
 
 use fp8lm_device::{
     DType,
-    DType::{BF16, E4M3, E5M2, F32, U32},
+    DType::{BF16, E4M3, E5M2, F16, F32, U32},
 };
 
 use crate::{Case, Data, Values};
@@ -30,7 +30,7 @@ pub(super) fn cases() -> Vec<Case> {
 fn sums(values: Values, n: usize) -> Vec<Case> {
     let sum = Case::new("sum", format!("{values}, {n}")).read(values.data(F32, n, 1)).write(F32, 1);
     let squares = [F32, BF16].map(|dtype| sum_squares(values, dtype, n));
-    let dequantized = [E4M3, E5M2].map(|dtype| {
+    let dequantized = [E4M3, E5M2, F32, F16].map(|dtype| {
         let case = Case::new("sum_squares_dequantized", format!("{values}, {n} from {dtype}"));
         case.read(values.data(dtype, n, 2)).read(Data::of(&[0.037f32])).write(F32, 1)
     });
