@@ -16,8 +16,8 @@ pub trait Link: fmt::Debug + Send + Sync {
     fn size(&self) -> usize;
 
     /// Enqueues transfers on `stream`, which go on all at once: none waits for another. Those between the same two
-    /// ranks are matched in order, and every one must have its opposite on the peer, of the same type and length, under
-    /// the same `tag`. A rank may send to itself.
+    /// ranks are matched in the order of the calls, whatever their streams, and every one must have its opposite on the
+    /// peer, of the same type and length, under the same `tag`. A rank may send to itself.
     ///
     /// Views that are received into share no memory with others of the call.
     fn exchange(&self, stream: Stream, tag: Tag, transfers: &[Transfer]) -> Result<()>;

@@ -1,10 +1,10 @@
 //! What can go wrong between ranks. Every rank gets the same error.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::Tag;
 
-/// Why a group of ranks cannot go on.
+/// Why a group of ranks cannot go on. Ranks are those of the whole world, whatever group found it out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
@@ -23,12 +23,12 @@ pub enum LinkError {
         waiting: Vec<Waiting>,
     },
     /// Peers did not come in time.
-    #[error("rank {rank} waited {seconds} s in vain: {}", list(waiting))]
+    #[error("rank {rank} waited {waited:?} in vain: {}", list(waiting))]
     TimedOut {
         /// The rank whose time was up first.
         rank: usize,
         /// How long it waited.
-        seconds: u64,
+        waited: Duration,
         /// What each rank waits for.
         waiting: Vec<Waiting>,
     },
@@ -54,6 +54,14 @@ pub enum LinkError {
         /// Type and number of what is expected.
         expected: String,
     },
+    /// Two ranks split their group, and put one of them in different groups.
+    #[error("rank {} is in a group of {:?}, and rank {} of {:?}", ranks[0], members[0], ranks[1], members[1])]
+    Split {
+        /// The two ranks.
+        ranks: [usize; 2],
+        /// The group of each, as it sees it.
+        members: [Vec<usize>; 2],
+    },
     /// A message arrived with another checksum than it was sent with.
     #[error("{tag}: the message from rank {from} to rank {to} was damaged on its way")]
     Corrupted {
@@ -66,23 +74,38 @@ pub enum LinkError {
     },
 }
 
-/// A rank that waits.
+/// What a rank is doing while others wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// The rank.
-    pub rank: usize,
-    /// What it does; none if it has ended.
-    pub tag: Option<Tag>,
-    /// For whom it waits.
-    pub peers: Vec<usize>,
+pub enum Waiting {
+    /// It is in an exchange, one of several if it has several streams.
+    Exchange {
+        /// The rank.
+        rank: usize,
+        /// What it does.
+        tag: Tag,
+        /// For whom it waits.
+        peers: Vec<usize>,
+    },
+    /// It is in no exchange.
+    Elsewhere {
+        /// The rank.
+        rank: usize,
+    },
+    /// It has ended.
+    Ended {
+        /// The rank.
+        rank: usize,
+    },
 }
 
 impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rank, tag, peers } = self;
-        match tag {
-            Some(tag) => write!(f, "rank {rank} does {tag}, and waits for {peers:?}"),
-            None => write!(f, "rank {rank} has ended"),
+        match self {
+            Waiting::Exchange { rank, tag, peers } => {
+                write!(f, "rank {rank} does {tag}, and waits for {peers:?}")
+            }
+            Waiting::Elsewhere { rank } => write!(f, "rank {rank} is in no exchange"),
+            Waiting::Ended { rank } => write!(f, "rank {rank} has ended"),
         }
     }
 }
