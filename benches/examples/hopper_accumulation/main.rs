@@ -57,7 +57,9 @@ impl Row {
     fn measure(queue: &Queue, k: usize, draw: Draw) -> fp8lm_device::Result<Self> {
         let [a, b] = [1, 2].map(|tensor| Operand::draw(tensor, k, draw));
         let exact = product(&a.codes(), &b.codes(), k);
-        let errors = |model| Ok(Errors::of(&operand::multiply(queue, &a, &b, model)?, &exact));
+        let errors = |model| -> fp8lm_device::Result<_> {
+            Ok(Errors::of(&operand::multiply(queue, &a, &b, model)?, &exact))
+        };
         Ok(Self {
             k,
             f32: errors(Accumulate::F32)?,

@@ -26,11 +26,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     gpt.begin_step(&queue, 0)?;
     let (loss, stash) = gpt.forward(&queue, &sequences, 1.0 / 16.0, Pass::Train)?;
-    gpt.backward(&queue, stash)?;
+    gpt.backward(&queue, stash, &mut |_| Ok(()))?;
 
     let loss = queue.download::<f32>(&loss)?;
     println!("loss {:.4}, ln 256 = {:.4}", loss.iter().sum::<f32>() / 16.0, 256f32.ln());
     let embedding = gpt.parameters()[0];
-    println!("gradient of {}: {:?}", embedding.spec().name, embedding.gradient().values());
+    println!("gradient of {}: {:?}", embedding.spec().name, embedding.gradient().result());
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The whole model: embedding, blocks, a norm and a head.
 
-use fp8lm_device::{DType, Queue, Tensor};
+use fp8lm_device::{Collectives, DType, Queue, Reduction, Tensor};
 use fp8lm_ops::{self as ops, Heads, RopeTables};
 use fp8lm_scaling::{Parameter, Pass, Quantizer, Recipe};
 
@@ -49,6 +49,9 @@ pub struct GptStash {
     dlogits: Tensor,
 }
 
+/// What is done with a parameter whose gradient of a pass is whole.
+pub type Added<'a> = dyn FnMut(&mut Parameter) -> fp8lm_device::Result<()> + 'a;
+
 impl Gpt {
     /// A model with weights initialised from a seed: normal with a deviation of 0.02, divided by
     /// the root of twice the number of layers for what writes to the residual stream; gains 1.
@@ -75,18 +78,28 @@ impl Gpt {
         Ok((loss, stash))
     }
 
-    /// Adds the gradient of every parameter.
-    pub fn backward(&mut self, queue: &Queue, stash: GptStash) -> Result<()> {
+    /// Adds the gradient of every parameter. `added` is handed each as soon as this pass has no more to add to it, the
+    /// last layer first.
+    pub fn backward(
+        &mut self,
+        queue: &Queue,
+        stash: GptStash,
+        added: &mut Added<'_>,
+    ) -> Result<()> {
         let GptStash { tokens, blocks, norm, head_x, dlogits } = stash;
         let dh = self.head_backward(queue, &dlogits, &head_x)?;
+        self.head.iter_mut().try_for_each(|head| added(head.parameter_mut()))?;
         let mut dx = self.norm.backward(queue, &dh, &norm)?;
+        self.norm.parameters_mut().try_for_each(&mut *added)?;
         for (block, stash) in self.blocks.iter_mut().zip(blocks).rev() {
             let (dx_block, pending) = block.input_gradient(queue, &dx, stash, &self.rope)?;
             block.weight_gradient(queue, pending)?;
+            block.parameters_mut().try_for_each(&mut *added)?;
             dx = dx_block;
         }
         let table = ops::embedding_backward(queue, &tokens, &dx, self.config.vocabulary)?;
-        Ok(self.embedding.gradient_mut().add(queue, table)?)
+        self.embedding.gradient_mut().add(queue, table)?;
+        Ok(added(&mut self.embedding)?)
     }
 
     /// The logits [tokens, vocabulary] of one sequence, which may be shorter than the context.
@@ -103,12 +116,14 @@ impl Gpt {
         Ok(())
     }
 
-    /// Ends a step: delayed scales are made anew.
-    pub fn end_step(&mut self, queue: &Queue) -> Result<()> {
-        for (_, _, quantizer) in self.quantizers() {
-            quantizer.end_step(queue)?;
-        }
-        Ok(())
+    /// Ends a step: delayed scales are made anew, from the largest magnitudes that any of `group` has seen.
+    pub fn end_step(&mut self, queue: &Queue, group: &dyn Collectives) -> Result<()> {
+        let mut quantizers = self.quantizers();
+        quantizers.retain(|(_, _, quantizer)| quantizer.is_delayed());
+        let amaxes =
+            quantizers.iter_mut().map(|(_, _, quantizer)| quantizer.meter().amax().clone());
+        ops::agree(queue, group, Reduction::Maximum, &amaxes.collect::<Vec<_>>())?;
+        quantizers.into_iter().try_for_each(|(_, _, quantizer)| Ok(quantizer.end_step(queue)?))
     }
 
     /// The shape of the model.

@@ -24,6 +24,7 @@
 
 mod activation;
 mod adamw;
+mod agree;
 mod attention;
 mod blocks;
 mod cast;
@@ -43,6 +44,7 @@ mod stochastic;
 
 pub use activation::*;
 pub use adamw::*;
+pub use agree::*;
 pub use attention::*;
 pub use blocks::*;
 pub use cast::*;

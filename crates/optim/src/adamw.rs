@@ -1,6 +1,8 @@
 //! AdamW.
 
-use fp8lm_device::{DType, Launch, Queue, Result, Tensor};
+use std::sync::Arc;
+
+use fp8lm_device::{Alone, Collectives, DType, Launch, Queue, Result, Tensor};
 use fp8lm_ops::{self as ops, StochasticStates};
 use fp8lm_scaling::{Parameter, Rounded, SCALES, Stored};
 
@@ -31,7 +33,9 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct AdamW {
     options: Options,
-    moments: Vec<Moments>,
+    group: Arc<dyn Collectives>,
+    /// None where another rank steps the parameter.
+    moments: Vec<Option<Moments>>,
     clip: Clip,
     /// beta1 and beta2 to the power of the steps taken, F64 [2].
     powers: Tensor,
@@ -48,11 +52,15 @@ pub struct Moments {
 }
 
 impl AdamW {
-    /// Moments of 0 for these parameters, in the formats that each one's recipe names.
+    /// Moments of 0 for those of these parameters that this rank owns, in the formats that each one's recipe names.
     pub fn new(queue: &Queue, options: Options, parameters: &[&Parameter]) -> Result<Self> {
-        let moments = parameters.iter().map(|parameter| Moments::new(queue, parameter));
+        let moments = parameters.iter().map(|parameter| match parameter.is_owned() {
+            true => Moments::new(queue, parameter).map(Some),
+            false => Ok(None),
+        });
         Ok(Self {
             options,
+            group: Arc::new(Alone),
             moments: moments.collect::<Result<_>>()?,
             clip: Clip::new(queue, parameters.len(), options.max_norm as f32)?,
             powers: queue.upload(&[1.0f64, 1.0], 2, SCALES)?,
@@ -60,9 +68,14 @@ impl AdamW {
         })
     }
 
+    /// Makes the ranks of a group step together: they agree on the norm, and on whether a step is skipped.
+    pub fn over(self, group: Arc<dyn Collectives>) -> Self {
+        Self { group, ..self }
+    }
+
     /// One step of all parameters, in the order given to [`new`](Self::new): clips by the global
     /// norm, updates masters and moments, and makes the working copies anew. Where a gradient is
-    /// not finite, nothing changes.
+    /// not finite, on any rank, nothing changes.
     ///
     /// # Panics
     /// If the number of parameters is not that of [`new`](Self::new).
@@ -76,8 +89,7 @@ impl AdamW {
         for parameter in &mut *parameters {
             parameter.gradient_mut().finish(queue)?;
         }
-        let gradients = parameters.iter().map(|parameter| parameter.gradient());
-        let outcome = self.clip.measure(queue, gradients)?;
+        let outcome = self.clip.measure(queue, self.group.as_ref(), parameters)?;
         self.advance(queue, &outcome)?;
         queue.launch_all(&self.updates(parameters, learning_rate, &outcome)?)?;
         for parameter in &mut *parameters {
@@ -87,8 +99,8 @@ impl AdamW {
         Ok(outcome)
     }
 
-    /// The moments, in the order of the parameters.
-    pub fn moments(&self) -> &[Moments] {
+    /// The moments, in the order of the parameters; none where another rank steps the parameter.
+    pub fn moments(&self) -> &[Option<Moments>] {
         &self.moments
     }
 
@@ -112,7 +124,8 @@ impl AdamW {
         outcome: &Outcome,
     ) -> Result<Vec<Launch>> {
         let both = parameters.iter().zip(&self.moments);
-        let updates = both
+        let owned = both.filter_map(|(parameter, moments)| Some((parameter, moments.as_ref()?)));
+        let updates = owned
             .map(|(parameter, moments)| self.update(parameter, moments, learning_rate, outcome));
         let mut updates: Vec<_> = updates.collect::<Result<_>>()?;
         updates.sort_by_key(Launch::kernel);
@@ -129,7 +142,7 @@ impl AdamW {
         let Options { beta1, beta2, eps, weight_decay, .. } = self.options;
         let weight_decay = if parameter.spec().decays { weight_decay } else { 0.0 };
         let launch = ops::AdamW {
-            grad: parameter.gradient().values(),
+            grad: parameter.gradient().result(),
             grad_scale_inv: parameter.gradient().scale_inv(),
             clip: outcome.factor(),
             corrections: &self.corrections,

@@ -1,8 +1,8 @@
 //! The global norm, clipping, and the vote on skipping a step.
 
-use fp8lm_device::{DType, Queue, Result, Tensor};
+use fp8lm_device::{Collectives, DType, Queue, Reduction, Result, Tensor};
 use fp8lm_ops as ops;
-use fp8lm_scaling::{Gradient, SCALES};
+use fp8lm_scaling::{Parameter, SCALES};
 
 /// What became of a step, on the device.
 #[derive(Clone, Debug)]
@@ -62,16 +62,27 @@ impl Clip {
         Ok(Self { sums, amaxes, outcome, max_norm })
     }
 
-    /// The norm over all gradients: the canonical sum of the tensors' canonical sums of squares.
-    pub(crate) fn measure<'a>(
+    /// The norm over all gradients: the canonical sum of the tensors' canonical sums of squares, each from the rank of
+    /// `group` that owns it.
+    pub(crate) fn measure(
         &self,
         queue: &Queue,
-        gradients: impl Iterator<Item = &'a Gradient>,
+        group: &dyn Collectives,
+        parameters: &[&mut Parameter],
     ) -> Result<Outcome> {
-        for (index, gradient) in gradients.enumerate() {
-            gradient.sum_squares(queue, &self.sums.element(index))?;
+        for (index, parameter) in parameters.iter().enumerate() {
+            let (gradient, sum) = (parameter.gradient(), self.sums.element(index));
+            match parameter.is_owned() {
+                true => gradient.sum_squares(queue, &sum)?,
+                false => ops::fill(queue, &sum, 0.0)?,
+            }
             queue.copy(gradient.amax(), &self.amaxes.element(index))?;
         }
+        if parameters.iter().any(|parameter| !parameter.is_owned()) {
+            // Of each sum one rank has the value, and the others 0: nothing is rounded.
+            group.all_reduce(queue, self.sums.view(), Reduction::Sum)?.wait(queue)?;
+        }
+        group.all_reduce(queue, self.amaxes.view(), Reduction::Maximum)?.wait(queue)?;
         let Outcome { norm, factor, skip } = &self.outcome;
         ops::clip(queue, &self.sums, &self.amaxes, norm, factor, skip, self.max_norm)?;
         Ok(self.outcome.clone())

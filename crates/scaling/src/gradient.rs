@@ -1,33 +1,52 @@
 //! The gradient of one parameter: a sum over micro-batches, in f32 or in FP8 with automatic
-//! scaling (FP8-LM, section 2.1).
+//! scaling (FP8-LM, section 2.1), and the mean over ranks that it becomes.
 
 use fp8lm_device::{DType, Label, Queue, Result, Shape, Tensor};
 use fp8lm_ops::{self as ops, Noise, Saturation, ScaleRule, Use};
 
-use crate::{Accumulation, GradientFormat, HeadRoom, Meter, SCALES, meter::Scales, stored::fp_max};
+use crate::{
+    Accumulation, GradientCast, GradientFormat, HeadRoom, Meter, Reading, SCALES, meter::Scales,
+};
 
 /// The gradient of one parameter.
 #[derive(Debug)]
 pub struct Gradient {
     format: GradientFormat,
-    /// The gradient, times the scale.
-    values: Tensor,
+    shape: Shape,
+    label: Label,
+    /// The gradient, times the scale. None until it is needed, where it does not stay.
+    values: Option<Tensor>,
     scale: Tensor,
     scale_inv: Tensor,
-    /// The head-room in the scale.
+    /// Automatic head-room.
     mu: Tensor,
+    /// The head-room in the scale otherwise.
+    head: Tensor,
     /// Over all casts of this step; its amax tells whether any micro-batch was not finite.
     meter: Meter,
     /// Codes of a sum over ranks that are the format's largest, U64 [1].
     largest: Tensor,
-    /// The sum so far, while it is kept in f32.
-    sum: Option<Tensor>,
-    /// Whether a micro-batch was added in this step.
+    /// What was added and not cast yet.
+    pending: Option<Tensor>,
+    /// Whether `values` holds an earlier part of this step's sum.
     started: bool,
+    /// Ranks whose mean it becomes.
+    ranks: u64,
+    /// Whether `values` outlives the step on this rank.
+    stays: bool,
     /// What it is rounded by, unless to the nearest.
     noise: Option<Noise>,
     /// Casts of this step.
     casts: u64,
+}
+
+/// A gradient whose micro-batches are all added, for the ranks to sum.
+#[derive(Debug)]
+pub enum Unreduced {
+    /// To be cast under a scale that the ranks agree on.
+    Scaled(Box<GradientCast>),
+    /// Summed as it is, in f32.
+    Plain(Tensor),
 }
 
 impl Gradient {
@@ -39,19 +58,42 @@ impl Gradient {
         label: Label,
     ) -> Result<Self> {
         let one = || queue.upload(&[1.0f32], 1, SCALES);
+        let shape = shape.into();
         Ok(Self {
             format,
-            values: queue.alloc(format.format.dtype, shape, label)?,
+            shape,
+            label,
+            values: Some(queue.alloc(format.format.dtype, shape, label)?),
             scale: one()?,
             scale_inv: one()?,
             mu: one()?,
+            head: one()?,
             meter: Meter::new(queue)?,
             largest: queue.upload(&[0u64], 1, SCALES)?,
-            sum: None,
+            pending: None,
             started: false,
+            ranks: 1,
+            stays: true,
             noise: None,
             casts: 0,
         })
+    }
+
+    /// Makes it the mean over so many ranks, which each add their own micro-batches. Where it does not stay, its memory
+    /// is that of the time between the first micro-batch and the sum over ranks.
+    pub fn share(&mut self, queue: &Queue, ranks: usize, stays: bool) -> Result<()> {
+        (self.ranks, self.stays) = (ranks as u64, stays);
+        let share = [1.0 / ranks as f32];
+        if !self.is_scaled() {
+            queue.write(&share, &self.scale_inv)?;
+        }
+        if self.format.head_room == HeadRoom::Pre {
+            queue.write(&share, &self.head)?;
+        }
+        if !stays {
+            self.values = None;
+        }
+        Ok(())
     }
 
     /// Rounds it stochastically from now on.
@@ -62,44 +104,70 @@ impl Gradient {
     /// Starts a step: forgets the last one's sum.
     pub fn begin(&mut self, queue: &Queue) -> Result<()> {
         self.started = false;
-        self.sum = None;
+        self.pending = None;
         self.casts = 0;
         ops::fill(queue, &self.meter.amax, 0.0)?;
+        ops::fill(queue, &self.largest, 0.0)?;
         self.meter.reset(queue)
     }
 
     /// Adds the gradient of one micro-batch, F32 of the parameter's shape. Its memory may be
     /// reused for the sum.
     pub fn add(&mut self, queue: &Queue, gradient: Tensor) -> Result<()> {
-        let first = !std::mem::replace(&mut self.started, true);
-        match (self.is_scaled(), self.format.accumulation) {
-            (false, _) if first => ops::cast_into(queue, &gradient, &self.values),
-            (false, _) => ops::accumulate(queue, &gradient, &self.values),
-            (true, Accumulation::Native) => {
-                if !first {
-                    ops::accumulate_dequantized(queue, &self.values, &self.scale_inv, &gradient)?;
-                }
-                self.cast(queue, &gradient)
-            }
-            (true, Accumulation::F32) => {
-                if let Some(sum) = &self.sum {
-                    return ops::accumulate(queue, &gradient, sum);
-                }
-                self.sum = Some(gradient);
-                Ok(())
-            }
+        if !self.is_scaled() {
+            let first = !std::mem::replace(&mut self.started, true);
+            let values = self.values(queue)?;
+            return match first {
+                true => ops::cast_into(queue, &gradient, &values),
+                false => ops::accumulate(queue, &gradient, &values),
+            };
+        }
+        self.fold(queue)?;
+        if let Some(sum) = &self.pending {
+            return ops::accumulate(queue, &gradient, sum);
+        }
+        if self.started {
+            let values = self.values(queue)?;
+            ops::accumulate_dequantized(queue, &values, &self.scale_inv, &gradient)?;
+        }
+        self.pending = Some(gradient);
+        Ok(())
+    }
+
+    /// Casts what was added, if micro-batches are summed in the gradient's own format: its memory is then free for
+    /// others until the next is added.
+    pub fn fold(&mut self, queue: &Queue) -> Result<()> {
+        match self.format.accumulation {
+            Accumulation::Native => self.cast(queue),
+            Accumulation::F32 => Ok(()),
         }
     }
 
-    /// Ends the sum over micro-batches. Of none it is 0.
+    /// Ends the sum over micro-batches, of this rank alone. Of none it is 0.
     pub fn finish(&mut self, queue: &Queue) -> Result<()> {
-        if !self.started {
-            return ops::fill(queue, &self.values, 0.0);
+        self.cast(queue)?;
+        match self.started {
+            true => Ok(()),
+            false => ops::fill(queue, &self.values(queue)?, 0.0),
         }
-        match self.sum.take() {
-            Some(sum) => self.cast(queue, &sum),
-            None => Ok(()),
+    }
+
+    /// Ends the sum over micro-batches, and hands it out to be summed over ranks: into the same memory, where this rank
+    /// has use for the result.
+    pub fn hand_out(&mut self, queue: &Queue) -> Result<Unreduced> {
+        if !self.is_scaled() {
+            self.finish(queue)?;
+            let values = self.values(queue)?;
+            self.leave();
+            return Ok(Unreduced::Plain(values));
         }
+        let gradient = match self.pending.take() {
+            Some(gradient) => gradient,
+            None => self.held(queue)?,
+        };
+        let cast = self.cast_of(queue, gradient)?;
+        self.leave();
+        Ok(Unreduced::Scaled(Box::new(cast)))
     }
 
     /// Automatic scaling: mu follows the rate of saturation, unless the step was skipped.
@@ -108,22 +176,28 @@ impl Gradient {
             return Ok(());
         }
         let Meter { counts, elements, .. } = &self.meter;
-        let (largest, elements) = (&self.largest, *elements);
-        let saturation = Saturation { counts, largest, elements, ranks: 1 };
+        let (largest, ranks) = (&self.largest, self.ranks);
+        let saturation = Saturation { counts, largest, elements: elements * ranks, ranks };
         ops::auto_scale(queue, &saturation, skip, &self.mu)
     }
 
     /// The sum of squares, canonically ordered, into `y`, F32 `[1]`.
+    ///
+    /// # Panics
+    /// If the gradient is another rank's.
     pub fn sum_squares(&self, queue: &Queue, y: &Tensor) -> Result<()> {
-        if self.is_scaled() {
-            return ops::sum_squares_dequantized(queue, &self.values, &self.scale_inv, y);
+        if self.is_scaled() || self.ranks > 1 {
+            return ops::sum_squares_dequantized(queue, self.result(), &self.scale_inv, y);
         }
-        ops::sum_squares(queue, &self.values, y)
+        ops::sum_squares(queue, self.result(), y)
     }
 
     /// The gradient, times its scale.
-    pub fn values(&self) -> &Tensor {
-        &self.values
+    ///
+    /// # Panics
+    /// If the gradient is another rank's.
+    pub fn result(&self) -> &Tensor {
+        self.values.as_ref().expect("a gradient is read on the rank that it stays on")
     }
 
     /// What multiplies after decoding, F32 `[1]`.
@@ -142,12 +216,19 @@ impl Gradient {
         &self.meter.amax
     }
 
-    /// What this step's casts did, for an FP8 gradient.
-    pub fn reading(&self, queue: &Queue) -> Result<Option<crate::Reading>> {
+    /// What this step's casts and sums have lost, U64: elements that saturated and that became 0, `[2]`, and codes of
+    /// the sum over ranks that are the format's largest, `[1]`. Where ranks share the gradient, they are to be summed.
+    pub fn counters(&self) -> [&Tensor; 2] {
+        [&self.meter.counts, &self.largest]
+    }
+
+    /// What this step's casts did, for an FP8 gradient; on all ranks together.
+    pub fn reading(&self, queue: &Queue) -> Result<Option<Reading>> {
         if !self.is_scaled() {
             return Ok(None);
         }
-        self.meter.read(queue)
+        let reading = self.meter.read(queue)?;
+        Ok(reading.map(|reading| Reading { elements: reading.elements * self.ranks, ..reading }))
     }
 
     /// Whether it is kept in FP8.
@@ -155,22 +236,61 @@ impl Gradient {
         self.format.format.rule != ScaleRule::None
     }
 
-    fn cast(&mut self, queue: &Queue, gradient: &Tensor) -> Result<()> {
-        let amax = queue.alloc(DType::F32, 1, SCALES)?;
-        ops::amax(queue, gradient, &amax)?;
-        let (rule, fp_max) = (self.format.format.rule, fp_max(self.values.dtype()));
-        ops::scale_from_amax(queue, &amax, &self.mu, fp_max, rule, &self.scale, &self.scale_inv)?;
-        self.meter.record(gradient, Scales::Plain(self.scale.clone()));
-        let (first, Meter { amax, counts, .. }) =
-            (self.casts * gradient.elements() as u64, &self.meter);
-        self.casts += 1;
-        let (scale, code) = (&self.scale, &self.values);
-        match self.noise.map(|noise| noise.stream(Use::Gradient)) {
-            Some(stream) => {
-                let words = (stream, first);
-                ops::quantize_stochastic(queue, gradient, scale, code, amax, counts, words)
-            }
-            None => ops::quantize(queue, gradient, scale, code, amax, counts),
+    fn values(&mut self, queue: &Queue) -> Result<Tensor> {
+        if let Some(values) = &self.values {
+            return Ok(values.clone());
         }
+        let values = queue.alloc(self.format.format.dtype, self.shape, self.label)?;
+        self.values = Some(values.clone());
+        Ok(values)
+    }
+
+    /// The sum that was cast already, in f32.
+    fn held(&mut self, queue: &Queue) -> Result<Tensor> {
+        let held = queue.alloc(DType::F32, self.shape, ops::ACTIVATIONS)?;
+        ops::fill(queue, &held, 0.0)?;
+        if self.started {
+            let values = self.values(queue)?;
+            ops::accumulate_dequantized(queue, &values, &self.scale_inv, &held)?;
+        }
+        Ok(held)
+    }
+
+    /// Lets go of memory that does not stay.
+    fn leave(&mut self) {
+        if !self.stays {
+            self.values = None;
+        }
+    }
+
+    /// Casts what is pending, if something is, under a scale of its own.
+    fn cast(&mut self, queue: &Queue) -> Result<()> {
+        let Some(gradient) = self.pending.take() else { return Ok(()) };
+        let cast = self.cast_of(queue, gradient)?;
+        let amax = queue.alloc(DType::F32, 1, SCALES)?;
+        cast.amax(queue, &amax)?;
+        cast.run(queue, &amax)
+    }
+
+    /// The cast of a gradient, counted as done.
+    fn cast_of(&mut self, queue: &Queue, gradient: Tensor) -> Result<GradientCast> {
+        self.started = true;
+        self.meter.record(&gradient, Scales::Plain(self.scale.clone()));
+        let words = self
+            .noise
+            .map(|noise| (noise.stream(Use::Gradient), self.casts * gradient.elements() as u64));
+        self.casts += 1;
+        Ok(GradientCast {
+            values: self.values(queue)?,
+            gradient,
+            rule: self.format.format.rule,
+            head: if self.format.head_room == HeadRoom::Auto { &self.mu } else { &self.head }
+                .clone(),
+            scale: self.scale.clone(),
+            scale_inv: self.scale_inv.clone(),
+            meter: self.meter.clone(),
+            largest: self.largest.clone(),
+            words,
+        })
     }
 }

@@ -35,6 +35,7 @@
 mod casts;
 mod format;
 mod gradient;
+mod gradient_cast;
 mod labels;
 mod meter;
 mod parameter;
@@ -46,7 +47,8 @@ mod stored;
 pub use casts::{Cast, Casts, Columns, Gemm, Granularity, Scaling, Source};
 pub use format::{Format, ParseFormatError};
 pub use fp8lm_ops::{Noise, ScaleRule};
-pub use gradient::Gradient;
+pub use gradient::{Gradient, Unreduced};
+pub use gradient_cast::GradientCast;
 pub use labels::{LINEAR, Labels, REST, SCALES};
 pub use meter::{Meter, Reading};
 pub use parameter::{Parameter, ParameterSpec};

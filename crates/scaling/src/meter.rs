@@ -48,6 +48,11 @@ impl Meter {
         self.scales = Some(scales);
     }
 
+    /// The largest amax since it was last taken into a window, F32 `[1]`.
+    pub fn amax(&self) -> &Tensor {
+        &self.amax
+    }
+
     /// Resets the counters.
     pub fn reset(&mut self, queue: &Queue) -> Result<()> {
         self.elements = 0;

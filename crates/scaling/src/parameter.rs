@@ -26,9 +26,12 @@ pub struct ParameterSpec {
 #[derive(Debug)]
 pub struct Parameter {
     spec: ParameterSpec,
-    master: Stored,
+    /// None where another rank owns it and the working copy serves for reading.
+    master: Option<Stored>,
     working: Option<Working>,
     gradient: Gradient,
+    /// Whether this rank steps it.
+    is_owned: bool,
     /// Of the current step.
     noise: Noise,
 }
@@ -49,16 +52,29 @@ impl Parameter {
     pub fn new(queue: &Queue, spec: ParameterSpec, values: &[f32]) -> Result<Self> {
         let ParameterSpec { precision, labels, shape, .. } = &spec;
         let values = queue.upload(values, *shape, Label("initial values"))?;
-        let master = Stored::from_tensor(queue, precision.master, &values, labels.master)?;
+        let master = Some(Stored::from_tensor(queue, precision.master, &values, labels.master)?);
         let working = match precision.working {
             Some(dtype) => Some(Working::new(queue, dtype, &spec)?),
             None => None,
         };
         let gradient = Gradient::new(queue, precision.gradient, *shape, labels.gradient)?;
         let noise = spec.noise;
-        let parameter = Self { master, working, gradient, spec, noise };
+        let parameter = Self { master, working, gradient, is_owned: true, spec, noise };
         parameter.refresh(queue, noise.step)?;
         Ok(parameter)
+    }
+
+    /// Leaves its states to another rank: the master is dropped, unless reading needs it.
+    pub fn disown(&mut self) {
+        self.is_owned = false;
+        if self.working.is_some() {
+            self.master = None;
+        }
+    }
+
+    /// Whether this rank steps it.
+    pub fn is_owned(&self) -> bool {
+        self.is_owned
     }
 
     /// Starts a step, counted from 0: its gradient is 0.
@@ -70,15 +86,29 @@ impl Parameter {
         self.gradient.begin(queue)
     }
 
-    /// Makes the working copy that step `step` reads anew from the master.
+    /// Makes the working copy that step `step` reads anew from the master, where this rank owns it.
     pub fn refresh(&self, queue: &Queue, step: u64) -> Result<()> {
-        let Some(working) = &self.working else { return Ok(()) };
+        let (Some(working), Some(master)) = (&self.working, &self.master) else { return Ok(()) };
         let stochastic = self.spec.precision.is_stochastic(Rounded::Working);
         let noise = stochastic.then_some(Noise { step, ..self.noise });
-        if self.master.format() == Format::plain(DType::F32) {
-            return working.store(queue, &self.master.values, noise);
+        if master.format() == Format::plain(DType::F32) {
+            return working.store(queue, &master.values, noise);
         }
-        working.store(queue, &self.master.load(queue, DType::F32)?, noise)
+        working.store(queue, &master.load(queue, DType::F32)?, noise)
+    }
+
+    /// What the other ranks read of it after a step of its owner: the working copy or, without one, the master. Its
+    /// values, and its scale if it has one, or those of its blocks.
+    pub fn replica(&self) -> Vec<&Tensor> {
+        match &self.working {
+            Some(working) => working.replica(),
+            None => replica(self.master()),
+        }
+    }
+
+    /// Takes up what was written into [`replica`](Self::replica)'s tensors.
+    pub fn receive(&self, queue: &Queue) -> Result<()> {
+        self.working.as_ref().map_or(Ok(()), |working| working.invert_scale(queue))
     }
 
     /// What its states are rounded by in the current step where the recipe says stochastically.
@@ -90,7 +120,10 @@ impl Parameter {
     ///
     /// Not for working copies in FP8, which [`quantized`](Self::quantized) returns.
     pub fn weight(&self, queue: &Queue, dtype: DType) -> Result<Tensor> {
-        let stored = self.working.as_ref().map_or(&self.master, |working| &working.stored);
+        let stored = match &self.working {
+            Some(working) => &working.stored,
+            None => self.master(),
+        };
         if stored.format() == Format::plain(dtype) {
             return Ok(stored.values.clone());
         }
@@ -113,8 +146,11 @@ impl Parameter {
     }
 
     /// The master weight.
+    ///
+    /// # Panics
+    /// If another rank owns it, and this one has no use for it.
     pub fn master(&self) -> &Stored {
-        &self.master
+        self.master.as_ref().expect("a master is used on the rank that owns it")
     }
 
     /// The gradient.
@@ -127,11 +163,11 @@ impl Parameter {
         &mut self.gradient
     }
 
-    /// What a resumed run needs, by name. [`refresh`](Self::refresh) makes the rest.
+    /// What a resumed run needs, by name. [`refresh`](Self::refresh) makes the rest. The master is its owner's.
     pub fn state(&self) -> Vec<(&'static str, &Tensor)> {
-        let mut state = vec![("master", &self.master.values)];
-        if self.master.format().rule != ScaleRule::None {
-            state.push(("master_scale", &self.master.scale));
+        let mut state = Vec::new();
+        if self.is_owned {
+            state.extend(["master", "master_scale"].into_iter().zip(replica(self.master())));
         }
         if self.gradient.is_scaled() {
             state.push(("mu", self.gradient.mu()));
@@ -172,9 +208,26 @@ impl Working {
             Some(noise) => self.stored.store_stochastic(queue, x, noise.stream(Use::Weight))?,
             None => self.stored.store(queue, x)?,
         }
+        self.invert_scale(queue)
+    }
+
+    fn invert_scale(&self, queue: &Queue) -> Result<()> {
         match self.stored.format().rule {
             ScaleRule::None => Ok(()),
             _ => ops::reciprocal(queue, &self.stored.scale, &self.scale_inv),
         }
     }
+
+    fn replica(&self) -> Vec<&Tensor> {
+        match self.blocks {
+            Some(_) => vec![&self.stored.values, &self.scale_inv],
+            None => replica(&self.stored),
+        }
+    }
+}
+
+/// Values, and the scale if there is one.
+fn replica(stored: &Stored) -> Vec<&Tensor> {
+    let scale = (stored.format().rule != ScaleRule::None).then_some(&stored.scale);
+    [&stored.values].into_iter().chain(scale).collect()
 }

@@ -140,6 +140,11 @@ impl Quantizer {
         Ok((Scaled { values: code, scale_inv }, transposed))
     }
 
+    /// Whether its scale is made from earlier steps.
+    pub fn is_delayed(&self) -> bool {
+        self.delayed.is_some()
+    }
+
     /// Ends a step: its amax joins the window, and the next step's scale is made.
     pub fn end_step(&mut self, queue: &Queue) -> Result<()> {
         let Some(delayed) = &mut self.delayed else { return Ok(()) };

@@ -27,7 +27,7 @@ fn step(gradient: &mut Gradient, queue: &Queue, micro_batches: &[[f32; N]]) -> V
     }
     gradient.finish(queue).unwrap();
     let scale_inv = queue.download::<f32>(gradient.scale_inv()).unwrap()[0];
-    let codes = queue.download::<E4M3>(gradient.values()).unwrap();
+    let codes = queue.download::<E4M3>(gradient.result()).unwrap();
     codes.into_iter().map(|code| code.to_f32() * scale_inv).collect()
 }
 

@@ -42,6 +42,7 @@ impl Trainer {
         let mut state = self.gpt.state();
         let named = self.gpt.parameters().into_iter().zip(self.optimizer.moments());
         for (parameter, moments) in named {
+            let Some(moments) = moments else { continue };
             let name = &parameter.spec().name;
             state.push((format!("{name}.m"), moments.first.values.clone()));
             state.push((format!("{name}.m_scale"), moments.first.scale.clone()));

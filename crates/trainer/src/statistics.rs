@@ -53,7 +53,7 @@ impl Trainer {
                 mus.push(self.scalar(parameter.gradient().mu())?);
             }
         }
-        for moments in self.optimizer.moments() {
+        for moments in self.optimizer.moments().iter().flatten() {
             self.moment(TensorKind::FirstMoment, &moments.first, &mut kinds)?;
             self.moment(TensorKind::SecondMoment, &moments.second, &mut kinds)?;
         }

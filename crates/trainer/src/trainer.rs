@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fp8lm_data::{Batch, Batches, Corpus, Sampling, Split, Validation};
-use fp8lm_device::{Accounted, DType, Device, Label, Properties, Queue, Tensor};
+use fp8lm_device::{Accounted, Alone, DType, Device, Label, Properties, Queue, Tensor};
 use fp8lm_model::{Gpt, Sequences};
 use fp8lm_ops as ops;
 use fp8lm_optim::{AdamW, StepReading};
@@ -88,7 +88,7 @@ impl Trainer {
         let learning_rate = self.plan.schedule().learning_rate(self.step);
         let parameters = &mut self.gpt.parameters_mut();
         let outcome = self.optimizer.step(&self.queue, parameters, learning_rate)?;
-        self.gpt.end_step(&self.queue)?;
+        self.gpt.end_step(&self.queue, &Alone)?;
         self.step += 1;
         let losses = self.queue.download::<f32>(&self.losses)?;
         let loss = mean(&losses, self.plan.tokens_per_step());
@@ -170,7 +170,10 @@ impl Trainer {
         let scale = 1.0 / self.plan.tokens_per_step() as f32;
         let (loss, stash) = self.gpt.forward(&self.queue, &self.sequences, scale, Pass::Train)?;
         ops::sum(&self.queue, &loss, &self.losses.element(micro_batch))?;
-        Ok(self.gpt.backward(&self.queue, stash)?)
+        let queue = &self.queue;
+        Ok(self
+            .gpt
+            .backward(queue, stash, &mut |parameter| parameter.gradient_mut().fold(queue))?)
     }
 
     fn upload(&self) -> Result<()> {
