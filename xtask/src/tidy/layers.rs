@@ -22,6 +22,8 @@ const LAYERS: &[Layer] = &[
     Layer { name: "fp8lm-scaling", may_use: &["fp8lm-formats", "fp8lm-device", "fp8lm-ops"] },
     Layer { name: "fp8lm-model", may_use: METHOD },
     Layer { name: "fp8lm-optim", may_use: METHOD },
+    // Many machines.
+    Layer { name: "fp8lm-parallel", may_use: METHOD },
     // A run.
     Layer { name: "fp8lm-data", may_use: &[] },
     Layer {
@@ -33,6 +35,7 @@ const LAYERS: &[Layer] = &[
             "fp8lm-scaling",
             "fp8lm-model",
             "fp8lm-optim",
+            "fp8lm-parallel",
             "fp8lm-data",
         ],
     },
