@@ -1,5 +1,7 @@
 //! The device itself.
 
+mod transfer;
+
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -18,6 +20,8 @@ use crate::{
     twins,
     workers::Workers,
 };
+
+pub(crate) use transfer::Wire;
 
 /// What an emulator is made of.
 #[derive(Clone, Copy, Debug)]

@@ -38,7 +38,9 @@ mod tally;
 mod transpose;
 mod twins;
 mod workers;
+mod world;
 
 pub use bound::Bound;
 pub use emulator::{Emulator, Options};
 pub use fp8lm_formats::Isa;
+pub use world::{Fault, Rank, RunError, Sent, World, WorldOptions};

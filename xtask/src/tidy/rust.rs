@@ -126,6 +126,7 @@ const UNSAFE: &[&str] = &[
     "crates/nccl-rs/tests/it/mock.rs",
     "sim/src/args.rs",
     "sim/src/emulator.rs",
+    "sim/src/emulator/transfer.rs",
     "sim/src/lanes.rs",
     "sim/src/memory.rs",
     "sim/src/states/binary16.rs",

@@ -1,0 +1,128 @@
+//! Ranks as threads: each with a device of its own, and an end of a link to the others.
+
+mod fault;
+mod groups;
+mod link;
+mod rendezvous;
+mod run;
+mod state;
+mod traffic;
+
+use std::{
+    fmt::Display,
+    sync::{Arc, Condvar, Mutex},
+    time::Duration,
+};
+
+use fp8lm_device::{Device, Link};
+
+pub use fault::Fault;
+pub use run::RunError;
+pub use traffic::Sent;
+
+use self::{link::SimLink, rendezvous::Rendezvous, state::State, traffic::Traffic};
+use crate::Emulator;
+
+/// Ranks in one process, and what connects them.
+///
+/// A failure of one is a failure of all, with one error that names ranks of the world, whatever group it came up in. A
+/// deadlock is found at once: when every rank has ended or waits for a message whose other side nobody will offer.
+///
+/// Limits: an exchange is over when its call returns, so it blocks the thread of its rank, and each rank calls its
+/// links from one thread.
+#[derive(Debug)]
+pub struct World {
+    options: WorldOptions,
+    emulators: Vec<Arc<Emulator>>,
+    traffic: Arc<Traffic>,
+}
+
+/// What a world is made of.
+#[derive(Clone, Debug)]
+pub struct WorldOptions {
+    /// The number of ranks.
+    pub ranks: usize,
+    /// How long a rank waits for another that is not known to be stuck. Ranks that share few cores wait for one another
+    /// while they compute.
+    pub timeout: Duration,
+    /// Hash every message on both sides.
+    pub checksums: bool,
+    /// What befalls messages.
+    pub faults: Vec<Fault>,
+}
+
+impl Default for WorldOptions {
+    /// One rank, ten minutes, and a wire that needs no checksums.
+    fn default() -> Self {
+        let timeout = Duration::from_secs(600);
+        Self { ranks: 1, timeout, checksums: false, faults: Vec::new() }
+    }
+}
+
+/// What a rank is handed.
+#[derive(Clone, Debug)]
+pub struct Rank {
+    /// Its device.
+    pub device: Arc<dyn Device>,
+    /// Its end of the link among all ranks.
+    pub link: Arc<dyn Link>,
+}
+
+impl World {
+    /// Ranks whose devices are siblings of `emulator`: they share its threads.
+    pub fn new(emulator: &Emulator, options: WorldOptions) -> Self {
+        let emulators = (0..options.ranks).map(|_| Arc::new(emulator.sibling())).collect();
+        let traffic = Arc::new(Traffic::new(options.ranks));
+        Self { options, emulators, traffic }
+    }
+
+    /// Runs `body` on a thread for each rank, all connected anew, and returns what they do, in the order of ranks. If
+    /// one fails, so do all exchanges, and the error is that of the rank that failed first; where the link itself was
+    /// the first to fail, that of the lowest rank.
+    pub fn run<T: Send, E: Display + Send>(
+        &self,
+        body: impl Fn(Rank) -> Result<T, E> + Sync,
+    ) -> Result<Vec<T>, RunError<E>> {
+        let rendezvous = Arc::new(self.rendezvous());
+        run::run(&rendezvous, self.ranks(&rendezvous), &body)
+    }
+
+    /// What one rank has sent to another in all runs. What a rank sends to itself is not counted.
+    ///
+    /// # Panics
+    /// If there is no such rank.
+    pub fn sent(&self, from: usize, to: usize) -> Sent {
+        assert!(from.max(to) < self.options.ranks, "both are ranks of the world");
+        self.traffic.sent(from, to)
+    }
+
+    /// What a rank has sent to all others.
+    ///
+    /// # Panics
+    /// If there is no such rank.
+    pub fn sent_by(&self, rank: usize) -> Sent {
+        (0..self.options.ranks).map(|to| self.sent(rank, to)).sum()
+    }
+
+    fn ranks(&self, rendezvous: &Arc<Rendezvous>) -> Vec<Rank> {
+        let members: Vec<_> = (0..self.options.ranks).collect();
+        let ranks = self.emulators.iter().enumerate().map(|(rank, device)| {
+            let link = SimLink::new(rendezvous.clone(), 0, members.clone(), rank);
+            Rank { device: device.clone(), link: Arc::new(link) }
+        });
+        ranks.collect()
+    }
+
+    fn rendezvous(&self) -> Rendezvous {
+        let WorldOptions { ranks, timeout, checksums, ref faults } = self.options;
+        Rendezvous {
+            emulators: self.emulators.clone(),
+            traffic: self.traffic.clone(),
+            timeout,
+            checksums,
+            faults: faults.clone(),
+            state: Mutex::new(State::new(ranks)),
+            wakers: (0..ranks).map(|_| Condvar::new()).collect(),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A rank's end of a link.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fp8lm_device::{Error, Link, LinkError, Result, Stream, Tag, Transfer};
+
+use super::{
+    groups::Split,
+    rendezvous::Rendezvous,
+    state::{Message, Route},
+};
+
+/// One end of a link between ranks of a [`World`](super::World).
+#[derive(Debug)]
+pub(super) struct SimLink {
+    rendezvous: Arc<Rendezvous>,
+    channel: usize,
+    /// The ranks of the world that the link connects.
+    members: Vec<usize>,
+    rank: usize,
+    numbers: Mutex<Numbers>,
+}
+
+/// How many calls there were, which names the next.
+#[derive(Debug)]
+struct Numbers {
+    /// Messages to and from each member.
+    messages: Vec<[u64; 2]>,
+    splits: u64,
+}
+
+impl SimLink {
+    /// The end of rank `rank` of a link among `members`, ranks of the world.
+    pub(super) fn new(
+        rendezvous: Arc<Rendezvous>,
+        channel: usize,
+        members: Vec<usize>,
+        rank: usize,
+    ) -> Self {
+        let numbers = Numbers { messages: vec![[0; 2]; members.len()], splits: 0 };
+        Self { rendezvous, channel, members, rank, numbers: Mutex::new(numbers) }
+    }
+
+    fn world_rank(&self) -> usize {
+        self.members[self.rank]
+    }
+
+    /// The sides of messages that transfers are, after the checks that need no peer.
+    fn messages(&self, stream: Stream, transfers: &[Transfer]) -> Result<Vec<Message>> {
+        let device = &self.rendezvous.emulators[self.world_rank()];
+        for transfer in transfers {
+            device.expect_own(stream, transfer.view())?;
+            self.expect_rank("exchange", transfer.peer())?;
+        }
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(transfers.iter().map(|transfer| self.message(&mut numbers, transfer)).collect())
+    }
+
+    fn message(&self, numbers: &mut Numbers, transfer: &Transfer) -> Message {
+        let is_send = matches!(transfer, Transfer::Send { .. });
+        let count = &mut numbers.messages[transfer.peer()][usize::from(is_send)];
+        let number = *count;
+        *count += 1;
+        let (own, peer) = (self.world_rank(), self.members[transfer.peer()]);
+        let (from, to) = if is_send { (own, peer) } else { (peer, own) };
+        let route = Route { channel: self.channel, from, to, number };
+        Message { route, is_send, view: transfer.view().clone() }
+    }
+
+    fn expect_rank(&self, operation: &'static str, rank: usize) -> Result<()> {
+        if rank < self.members.len() {
+            return Ok(());
+        }
+        let source = format!("there is no rank {rank} among {}", self.members.len()).into();
+        Err(Error::Failed { operation, source })
+    }
+
+    /// Each of `members` is a rank, and stands there once; this rank is one of them. Its new rank.
+    fn expect_members(&self, members: &[usize]) -> Result<usize> {
+        members.iter().try_for_each(|&member| self.expect_rank("split", member))?;
+        let source = |text: String| Error::Failed { operation: "split", source: text.into() };
+        for (index, member) in members.iter().enumerate() {
+            if members[..index].contains(member) {
+                return Err(source(format!("rank {member} is in {members:?} twice")));
+            }
+        }
+        let place = members.iter().position(|&member| member == self.rank);
+        place.ok_or_else(|| source(format!("rank {} is not in {members:?}", self.rank)))
+    }
+
+    fn next_split(&self) -> Split {
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = numbers.splits;
+        numbers.splits += 1;
+        Split { channel: self.channel, number }
+    }
+}
+
+impl Link for SimLink {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.members.len()
+    }
+
+    fn exchange(&self, stream: Stream, tag: Tag, transfers: &[Transfer]) -> Result<()> {
+        let messages = self.messages(stream, transfers)?;
+        let rank = self.world_rank();
+        let ticket = self.rendezvous.post(rank, tag, messages)?;
+        self.rendezvous.wait_any(rank, &[ticket])
+    }
+
+    fn split(&self, members: &[usize]) -> Result<Arc<dyn Link>> {
+        let rank = self.expect_members(members)?;
+        let members: Vec<_> = members.iter().map(|&member| self.members[member]).collect();
+        let split = self.next_split();
+        let channel = self.rendezvous.split(split, self.world_rank(), &members)?;
+        Ok(Arc::new(Self::new(self.rendezvous.clone(), channel, members, rank)))
+    }
+
+    fn abort(&self, error: LinkError) {
+        self.rendezvous.abort(error);
+    }
+}

@@ -1,0 +1,3 @@
+//! What the emulator's ranks and streams promise.
+
+mod world;
