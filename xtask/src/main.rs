@@ -13,6 +13,7 @@ mod quality;
 mod sanitize;
 mod test;
 mod tidy;
+mod training;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 

@@ -1,27 +1,15 @@
 //! What recipes and their options cost in loss: each over several seeds, beside a baseline.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use anyhow::{Result, ensure};
 
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
-
-use crate::cargo::cargo;
-
-/// A recipe as `fp8lm train` is told it.
-struct Contestant {
-    name: &'static str,
-    sets: &'static [&'static str],
-}
+use crate::training::{self, Contestant, mean};
 
 /// Trainings that are held against a baseline.
 struct Comparison {
-    baseline: Contestant,
-    contestants: &'static [Contestant],
+    baseline: Contestant<'static>,
+    contestants: &'static [Contestant<'static>],
     /// Must fail, or the comparison proves nothing.
-    control: Option<Contestant>,
+    control: Option<Contestant<'static>>,
 }
 
 /// What is compared.
@@ -70,14 +58,13 @@ impl Subject {
 /// within the tolerance of the baseline while the control does not.
 pub(crate) fn run(subject: Subject, seeds: u64) -> Result<bool> {
     ensure!(seeds > 0, "--seeds: expected at least 1, got 0");
-    let build = cargo(["build", "--release", "--package", "fp8lm"]).status()?;
-    ensure!(build.success(), "the program does not build");
+    training::build()?;
     let Comparison { baseline, contestants, control } = subject.comparison();
     let reference = losses(&baseline, seeds)?;
     println!("| recipe | {} | mean | over {} |", header(seeds), baseline.name);
     println!("|---|{}---|---|", "---|".repeat(seeds as usize));
     print_row(&baseline, &reference, &reference, seeds);
-    let row = |contestant: &Contestant, trained| {
+    let row = |contestant: &Contestant<'_>, trained| {
         let got = losses(contestant, trained)?;
         print_row(contestant, &got, &reference, seeds);
         anyhow::Ok(got)
@@ -96,43 +83,12 @@ pub(crate) fn run(subject: Subject, seeds: u64) -> Result<bool> {
     Ok(learns && holds && control_fails)
 }
 
-fn losses(contestant: &Contestant, seeds: u64) -> Result<Vec<f64>> {
+fn losses(contestant: &Contestant<'_>, seeds: u64) -> Result<Vec<f64>> {
     (1..=seeds).map(|seed| loss(contestant, seed)).collect()
 }
 
-/// The last validation loss of a run, which is made unless it is there already.
-fn loss(contestant: &Contestant, seed: u64) -> Result<f64> {
-    let name = contestant.name.replace([' ', ','], "-");
-    let folder = PathBuf::from(format!("runs/quality/{name}-{seed}"));
-    // The report is written last.
-    if !folder.join("report.html").exists() {
-        train(contestant, seed, &folder)?;
-    }
-    last_loss(&folder.join("metrics.jsonl"))
-}
-
-fn train(contestant: &Contestant, seed: u64, folder: &Path) -> Result<()> {
-    eprintln!("{}, seed {seed}: training to {}", contestant.name, folder.display());
-    let mut command = cargo(["run", "--quiet", "--release", "--package", "fp8lm", "--"]);
-    command.args(["train", "--quiet"]);
-    if folder.exists() {
-        command.arg("--resume").arg(folder);
-    } else {
-        command.args(["--set", &format!("run.seed={seed}"), "--run"]).arg(folder);
-        command.args(contestant.sets.iter().flat_map(|set| ["--set", set]));
-    }
-    ensure!(command.status()?.success(), "{} did not train", contestant.name);
-    Ok(())
-}
-
-fn last_loss(metrics: &Path) -> Result<f64> {
-    let text = fs::read_to_string(metrics).with_context(|| metrics.display().to_string())?;
-    let line = text.lines().next_back().context("the run has no records")?;
-    let record: Value = serde_json::from_str(line)?;
-    // What JSON has no number for stands there as a string.
-    let loss = &record["validation_loss"];
-    let named = || loss.as_str().and_then(|name| name.parse().ok());
-    loss.as_f64().or_else(named).context("the last record has no validation loss")
+fn loss(contestant: &Contestant<'_>, seed: u64) -> Result<f64> {
+    training::last_loss(&contestant.run("quality", seed)?)
 }
 
 /// Whether each seed's loss is within the tolerance of the baseline's with the same seed.
@@ -144,17 +100,13 @@ fn header(seeds: u64) -> String {
     (1..=seeds).map(|seed| format!("seed {seed}")).collect::<Vec<_>>().join(" | ")
 }
 
-fn print_row(contestant: &Contestant, losses: &[f64], baseline: &[f64], seeds: u64) {
+fn print_row(contestant: &Contestant<'_>, losses: &[f64], baseline: &[f64], seeds: u64) {
     let cell =
         |seed: u64| losses.get(seed as usize).map_or("-".into(), |loss| format!("{loss:.4}"));
     let cells = (0..seeds).map(cell).collect::<Vec<String>>().join(" | ");
     let mean = mean(losses);
-    let over = 100.0 * (mean / self::mean(&baseline[..losses.len()]) - 1.0);
+    let over = 100.0 * (mean / training::mean(&baseline[..losses.len()]) - 1.0);
     println!("| {} | {cells} | {mean:.4} | {over:+.2} % |", contestant.name);
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// What the baseline must come below, in nats a byte of the King James text.
