@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
 
+mod ablation;
 mod cargo;
 mod compare;
 mod gpu;
@@ -53,6 +54,15 @@ enum Chore {
         #[arg(long, default_value_t = 3)]
         seeds: u64,
     },
+    /// Train the quickstart with the optimizer's states in several formats, and write docs/ablation.md
+    Ablation {
+        /// What is ablated
+        #[arg(value_enum, default_value_t = ablation::Experiment::Grid)]
+        experiment: ablation::Experiment,
+        /// How many seeds
+        #[arg(long, default_value_t = 3)]
+        seeds: u64,
+    },
     /// Compile the CUDA kernels for the GPU, without one, and check registers and instructions
     Kernels(kernels::Options),
     /// Run the CUDA kernels on the CPU under AddressSanitizer and ThreadSanitizer
@@ -91,6 +101,7 @@ fn run(chore: Chore) -> Result<bool> {
         Chore::Gpu => gpu::run(),
         Chore::Bench { filter } => bench(filter),
         Chore::Quality { subject, seeds } => quality::run(subject, seeds),
+        Chore::Ablation { experiment, seeds } => ablation::run(experiment, seeds),
         Chore::Kernels(options) => kernels::run(&options),
         Chore::Sanitize { sanitizer } => sanitize::run(sanitizer),
         Chore::Tidy => tidy::run(),

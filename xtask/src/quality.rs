@@ -88,7 +88,8 @@ fn losses(contestant: &Contestant<'_>, seeds: u64) -> Result<Vec<f64>> {
 }
 
 fn loss(contestant: &Contestant<'_>, seed: u64) -> Result<f64> {
-    training::last_loss(&contestant.run("quality", seed)?)
+    let run = contestant.run("quality", seed)?;
+    training::last_loss(&training::records(&run)?)
 }
 
 /// Whether each seed's loss is within the tolerance of the baseline's with the same seed.
