@@ -45,6 +45,9 @@ pub(crate) struct TrainArgs {
     /// A key that takes the place of the file's, as `section.key=value`; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,
+    /// Data-parallel ranks, which share the sequences of every micro-batch; the same as `--set parallel.data=N`.
+    #[arg(long, value_name = "N")]
+    pub(crate) ranks: Option<u32>,
     /// Text files in UTF-8, or one `.bin` file of 16-bit tokens, in place of the King James text.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) data: Vec<PathBuf>,

@@ -41,9 +41,17 @@ pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+impl TrainArgs {
+    /// All assignments, the last of equals to win.
+    fn sets(&self) -> Vec<String> {
+        let ranks = self.ranks.map(|ranks| format!("parallel.data={ranks}"));
+        self.sets.iter().cloned().chain(ranks).collect()
+    }
+}
+
 /// A new run, and the one it is compared with.
 fn create(args: &TrainArgs) -> Result<Vec<Session>> {
-    let mut config = Config::load(&args.preset, args.config.as_deref(), &args.sets)?;
+    let mut config = Config::load(&args.preset, args.config.as_deref(), &args.sets())?;
     if !args.data.is_empty() {
         config.data.files.clone_from(&args.data);
     }
@@ -70,7 +78,7 @@ fn create(args: &TrainArgs) -> Result<Vec<Session>> {
 
 /// A run again, and the one it is compared with.
 fn resume(folder: &Path, args: &TrainArgs) -> Result<Vec<Session>> {
-    let plan = Plan::new(Config::of_run(folder, &args.sets)?)?;
+    let plan = Plan::new(Config::of_run(folder, &args.sets())?)?;
     let device = open(&args.device, &plan)?;
     with_baseline(Session::resume(folder, device, plan)?, &args.device)
 }

@@ -1,4 +1,4 @@
-//! What a run is asked to do: five tables of plain data, as TOML has them.
+//! What a run is asked to do: six tables of plain data, as TOML has them.
 //!
 //! A configuration is built in layers: a preset, a file over it, `--set section.key=value` over
 //! both. [`Config::load`] refuses unknown keys, wrong types and values out of range with one
@@ -18,6 +18,7 @@ mod check;
 mod error;
 mod keys;
 mod layer;
+mod parallel;
 mod presets;
 mod recipe;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod tests;
 
 pub use error::ConfigError;
 pub use keys::keys;
+pub use parallel::ParallelConfig;
 pub use presets::{preset, preset_names};
 
 use layer::Layers;
@@ -41,6 +43,9 @@ pub struct Config {
     pub data: DataConfig,
     /// How it learns.
     pub optimizer: OptimizerConfig,
+    /// On how many ranks, and what they share.
+    #[serde(default)]
+    pub parallel: ParallelConfig,
     /// How long, and what is written on the way.
     pub run: RunConfig,
 }
@@ -106,7 +111,7 @@ pub struct DataConfig {
     pub tokenizer: Tokenizer,
     /// The fraction of the corpus, its end, that is kept for validation.
     pub validation: f64,
-    /// Sequences in a micro-batch.
+    /// Sequences in a micro-batch, of all data-parallel ranks together.
     pub batch: usize,
     /// Micro-batches in a step.
     pub micro_batches: usize,

@@ -43,6 +43,7 @@ pub struct StepSummary {
 impl Trainer {
     /// A model with initial weights, at step 0.
     pub fn new(device: Arc<dyn Device>, plan: Plan) -> Result<Self> {
+        plan.config().expect_trainable()?;
         let device = Arc::new(Accounted::new(device));
         let queue = Queue::new(device.clone())?;
         expect_room(&queue, &plan)?;

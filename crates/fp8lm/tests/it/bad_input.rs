@@ -23,7 +23,7 @@ fn assert_names(sentence: &str, parts: &[&str]) {
 #[test]
 fn keys_and_values_are_named() {
     let folder = tempdir().unwrap();
-    let cases: [(&str, &[&str]); 10] = [
+    let cases: [(&str, &[&str]); 12] = [
         ("model.heads=3", &["heads", "3", "64"]),
         ("model.widht=64", &["widht"]),
         ("run.steps=0", &["run.steps", "0"]),
@@ -33,6 +33,8 @@ fn keys_and_values_are_named() {
         ("recipe.master=e4m3:expand", &["recipe.master", "e4m3:expand", "moments"]),
         ("data.tokenizer=words", &["words", "bytes"]),
         ("run.compare=fp9", &["run.compare", "fp9", "bf16"]),
+        ("parallel.data=3", &["data.batch", "4", "parallel.data", "3"]),
+        ("parallel.tensor=2", &["parallel.tensor", "2"]),
         ("data.batch=10000000", &["data.batch", "10000000"]),
     ];
     for (set, parts) in cases {
@@ -43,8 +45,19 @@ fn keys_and_values_are_named() {
 #[test]
 fn a_model_beyond_the_machine_is_refused_at_once() {
     let folder = tempdir().unwrap();
-    let sentence = refused(folder.path(), &["--preset", "gpt-175b"]);
+    let sets = ["tensor", "pipeline", "data"].map(|axis| format!("--set=parallel.{axis}=1"));
+    let [tensor, pipeline, data] = &sets;
+    let sentence = refused(folder.path(), &["--preset", "gpt-175b", tensor, pipeline, data]);
     assert_names(&sentence, &["bytes", "emulator"]);
+    assert_names(&refused(folder.path(), &["--preset", "gpt-175b"]), &["parallel.tensor", "8"]);
+}
+
+#[test]
+fn ranks_on_the_command_line_are_those_of_the_configuration() {
+    let folder = tempdir().unwrap();
+    let sentence = refused(folder.path(), &["--set", "parallel.data=2", "--ranks", "3"]);
+    assert_names(&sentence, &["data.batch = 4", "parallel.data = 3", "such as 3"]);
+    assert_names(&refused(folder.path(), &["--ranks", "0"]), &["parallel.data", "0"]);
 }
 
 #[test]

@@ -87,6 +87,7 @@ impl Config {
         self.model.validate()?;
         let recipe = self.recipe.resolve()?;
         self.check_blocks()?;
+        self.check_shares()?;
         self.check_products(&recipe)?;
         self.check_files()?;
         if self.model.vocabulary < self.data.tokenizer.vocabulary() {
@@ -109,7 +110,7 @@ impl Config {
 
     /// Whether every product of every linear has a length that its accumulation takes.
     fn check_products(&self, recipe: &Recipe) -> Result<(), ConfigError> {
-        let tokens = self.data.batch * self.model.context;
+        let tokens = self.data.batch / self.parallel.data * self.model.context;
         for block in 0..self.model.layers {
             for linear in Linear::ALL {
                 let Gemm::Fp8(casts) = recipe.precision(block, linear)?.gemm else { continue };

@@ -3,9 +3,10 @@
 use std::{io, path::PathBuf};
 
 use fp8lm_data::Tokenizer;
+use fp8lm_parallel::Axis;
 use fp8lm_scaling::RecipeError;
 
-use super::presets::preset_names;
+use super::{parallel::nearest_multiple, presets::preset_names};
 
 /// A configuration that cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +148,29 @@ pub enum ConfigError {
         vocabulary: usize,
         /// The tokenizer.
         tokenizer: Tokenizer,
+    },
+    /// What ranks cannot share evenly.
+    #[error(
+        "{key} = {value}: parallel.{axis} = {ranks} ranks share it, so expected a multiple of {ranks}, such as {}",
+        nearest_multiple(*value, *ranks)
+    )]
+    Uneven {
+        /// What they share.
+        key: &'static str,
+        /// Its value.
+        value: usize,
+        /// The axis that they stand along.
+        axis: Axis,
+        /// How many they are.
+        ranks: usize,
+    },
+    /// Ranks that can be planned and not run.
+    #[error("parallel.{axis} = {ranks}: training takes 1 so far")]
+    OnlyPlanned {
+        /// The axis that they stand along.
+        axis: Axis,
+        /// How many they are.
+        ranks: usize,
     },
     /// A `.bin` among other files.
     #[error("data.files: {} holds tokens and must be the only file", path.display())]

@@ -98,6 +98,7 @@ pub(super) const CONFIG: Keys = &[
     ("recipe", Table(RECIPE)),
     ("data", Table(DATA)),
     ("optimizer", Table(OPTIMIZER)),
+    ("parallel", Table(PARALLEL)),
     ("run", Table(RUN)),
 ];
 
@@ -163,6 +164,17 @@ const OPTIMIZER: Keys = &[
     ("clip", Number(1e-6..=1e9)),
 ];
 
+const PARALLEL: Keys = &[
+    ("data", Whole(1..=MAX_RANKS)),
+    ("tensor", Whole(1..=MAX_RANKS)),
+    ("pipeline", Whole(1..=MAX_LAYERS)),
+    ("zero", Whole(0..=2)),
+    ("partition", Word(&["greedy", "balanced"])),
+    ("algorithm", Word(&["round-once", "nccl-ring", "nccl-tree", "halving-doubling"])),
+    ("bucket_mib", Whole(1..=1 << 20)),
+    ("timeout_seconds", Whole(1..=86_400)),
+];
+
 const RUN: Keys = &[
     ("steps", Whole(1..=MAX_STEPS)),
     ("seed", Whole(0..=i64::MAX)),
@@ -177,4 +189,5 @@ const RUN: Keys = &[
 ];
 
 const MAX_LAYERS: i64 = 1 << 12;
+const MAX_RANKS: i64 = 1 << 16;
 const MAX_STEPS: i64 = 1_000_000_000;

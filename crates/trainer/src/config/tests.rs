@@ -82,18 +82,20 @@ fn every_preset_is_complete_and_survives_toml() {
 
 #[test]
 fn the_papers_models_have_their_size_and_their_tokens() {
-    // Table 1 of FP8-LM; the tokens are rounded up to whole steps.
+    // Table 1 of FP8-LM; the tokens are rounded up to whole steps. Its micro-batches are those of one of the ranks.
     let expected = [
-        ("gpt-125m", 125e6, 1 << 20, 100e9),
-        ("gpt-7b", 7e9, 1 << 22, 100e9),
-        ("gpt-13b", 13e9, 1 << 22, 100e9),
-        ("gpt-175b", 175e9, 1 << 20, 40e9),
+        ("gpt-125m", 125e6, 1 << 20, 100e9, [1, 1, 1, 8]),
+        ("gpt-7b", 7e9, 1 << 22, 100e9, [1, 1, 32, 2]),
+        ("gpt-13b", 13e9, 1 << 22, 100e9, [2, 1, 16, 2]),
+        ("gpt-175b", 175e9, 1 << 20, 40e9, [8, 4, 4, 1]),
     ];
-    for (name, parameters, step, tokens) in expected {
-        let Config { model, data, run, .. } = Config::load(name, None, &[]).unwrap();
+    for (name, parameters, step, tokens, ranks) in expected {
+        let Config { model, data, parallel, run, .. } = Config::load(name, None, &[]).unwrap();
         let size = (model.linear_parameters() + model.rest_parameters()) as f64;
         assert!((size / parameters - 1.0).abs() < 0.06, "{name}: {size} parameters");
         assert_eq!(data.batch * data.micro_batches * model.context, step, "{name}");
+        let ParallelConfig { tensor, pipeline, data: share, .. } = parallel;
+        assert_eq!([tensor, pipeline, share, data.batch / share], ranks, "{name}");
         assert_eq!(run.steps, (tokens / step as f64).ceil() as u64, "{name}");
     }
 }
@@ -179,7 +181,7 @@ fn a_files_fault_is_told_with_its_line() {
         ),
         (
             "[modle]\n",
-            "/run.toml:1:2: unknown key modle: expected one of model, recipe, data, optimizer, run",
+            "/run.toml:1:2: unknown key modle: expected one of model, recipe, data, optimizer, parallel, run",
         ),
         (
             "[model]\nwidth = 'x'",
@@ -226,7 +228,7 @@ fn an_assignments_fault_is_told_with_the_assignment() {
         ("run.steps", "--set run.steps: expected section.key=value"),
         (
             "steps=3",
-            "--set steps=3: unknown key steps: expected one of model, recipe, data, optimizer, run",
+            "--set steps=3: unknown key steps: expected one of model, recipe, data, optimizer, parallel, run",
         ),
         ("run.steps=0", "run.steps = 0: expected a whole number from 1 to 1000000000"),
         ("run.steps=-1", "run.steps = -1: expected a whole number from 1 to 1000000000"),
@@ -314,6 +316,71 @@ fn values_that_clash_are_told_with_their_layers() {
 }
 
 #[test]
+fn ranks_share_what_they_can_share_evenly() {
+    let cases = [
+        (
+            &["parallel.data=3"][..],
+            "data.batch = 8: parallel.data = 3 ranks share it, so expected a multiple of 3, such as 9",
+        ),
+        (
+            &["parallel.data=16"],
+            "data.batch = 8: parallel.data = 16 ranks share it, so expected a multiple of 16, such as 16",
+        ),
+        (
+            &["parallel.data=5", "data.batch=11"],
+            "data.batch = 11: parallel.data = 5 ranks share it, so expected a multiple of 5, such as 10",
+        ),
+        (
+            &["parallel.pipeline=3"],
+            "model.layers = 4: parallel.pipeline = 3 ranks share it, so expected a multiple of 3, such as 3",
+        ),
+        (
+            &["parallel.tensor=8"],
+            "model.heads = 4: parallel.tensor = 8 ranks share it, so expected a multiple of 8, such as 8",
+        ),
+        (
+            &["parallel.tensor=4", "model.mlp=690"],
+            "model.mlp = 690: parallel.tensor = 4 ranks share it, so expected a multiple of 4, such as 692",
+        ),
+        (
+            &["parallel.tensor=4", "model.vocabulary=257"],
+            "model.vocabulary = 257: parallel.tensor = 4 ranks share it, so expected a multiple of 4, such as 256",
+        ),
+    ];
+    for (sets, message) in cases {
+        let told = refusal("", sets);
+        assert!(told.ends_with(message), "{told}");
+    }
+    let sets = ["parallel.data=4", "parallel.tensor=4", "parallel.pipeline=4"];
+    Config::load("quickstart", None, &sets.map(str::to_owned)).unwrap();
+}
+
+/// Products of the weight gradient are as many as a rank has tokens: 2 x 64 in all, half of them on each of 2 ranks.
+#[test]
+fn a_rank_sums_its_own_tokens() {
+    let sets = ["recipe.name=deepseek-v3", "recipe.accumulate=deepgemm", "data.batch=2"];
+    let sets = sets.into_iter().chain(["model.width=128", "model.mlp=128", "model.context=64"]);
+    let mut sets: Vec<_> = sets.map(str::to_owned).collect();
+    Config::load("tiny", None, &sets).unwrap();
+    sets.push("parallel.data=2".into());
+    let message = Config::load("tiny", None, &sets).unwrap_err().to_string();
+    assert!(message.ends_with("the weight gradient of blocks.0.qkv sums 64 products"), "{message}");
+}
+
+#[test]
+fn runs_from_before_there_were_ranks_have_one() {
+    let config = quickstart();
+    assert_eq!(config.parallel, ParallelConfig::default());
+    let mut old = Table::try_from(&config).unwrap();
+    assert!(old.remove("parallel").is_some());
+    assert_eq!(Config::from_toml(&old.to_string(), "config.toml").unwrap(), config);
+    // A part of the table is enough.
+    old.insert("parallel".into(), Value::Table(Table::from_iter([("zero".into(), 2.into())])));
+    let parallel = Config::from_toml(&old.to_string(), "config.toml").unwrap().parallel;
+    assert_eq!(parallel, ParallelConfig { zero: 2, ..ParallelConfig::default() });
+}
+
+#[test]
 fn presets_and_files_that_are_not_there_are_told() {
     let message = Config::load("slowstart", None, &[]).unwrap_err().to_string();
     assert_eq!(
@@ -347,7 +414,7 @@ fn a_configuration_that_was_not_loaded_is_checked_too() {
     assert_eq!(message.lines().count(), 1);
 }
 
-const KEYS: [&str; 51] = [
+const KEYS: [&str; 59] = [
     "data.batch",
     "data.files",
     "data.micro_batches",
@@ -372,6 +439,14 @@ const KEYS: [&str; 51] = [
     "optimizer.learning_rate",
     "optimizer.warmup",
     "optimizer.weight_decay",
+    "parallel.algorithm",
+    "parallel.bucket_mib",
+    "parallel.data",
+    "parallel.partition",
+    "parallel.pipeline",
+    "parallel.tensor",
+    "parallel.timeout_seconds",
+    "parallel.zero",
     "recipe.accumulate",
     "recipe.attention_output",
     "recipe.columns",

@@ -1,0 +1,94 @@
+//! The ranks of a run, and what they share.
+
+use fp8lm_parallel::{Axis, PartitionRule};
+use serde::{Deserialize, Serialize};
+
+use super::{Config, ConfigError};
+
+/// The ranks of a run, and how they share its work. What is left out has its default: one rank.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ParallelConfig {
+    /// Ranks that share a micro-batch's sequences, each with all weights of its part of the model.
+    pub data: usize,
+    /// Ranks that share every linear and the tables. Only plans have more than 1 so far.
+    pub tensor: usize,
+    /// Stages that share the blocks. Only plans have more than 1 so far.
+    pub pipeline: usize,
+    /// What data-parallel ranks share of a tensor's states: nothing (0), masters and moments (1), or gradients as well
+    /// (2). It has no effect on one of them.
+    pub zero: u8,
+    /// Who owns which tensor under ZeRO.
+    pub partition: PartitionRule,
+    /// How gradients are summed over ranks.
+    pub algorithm: String,
+    /// The most that travels together, in MiB as it travels: tensors share a bucket until it is full.
+    pub bucket_mib: u64,
+    /// How long a rank waits for others before the run ends with an error.
+    pub timeout_seconds: u64,
+}
+
+impl Default for ParallelConfig {
+    fn default() -> Self {
+        Self {
+            data: 1,
+            tensor: 1,
+            pipeline: 1,
+            zero: 1,
+            partition: PartitionRule::Greedy,
+            algorithm: "round-once".into(),
+            bucket_mib: 25,
+            timeout_seconds: 300,
+        }
+    }
+}
+
+impl ParallelConfig {
+    /// Ranks along an axis of the mesh.
+    pub fn size(&self, axis: Axis) -> usize {
+        match axis {
+            Axis::Pipeline => self.pipeline,
+            Axis::Data => self.data,
+            Axis::Tensor => self.tensor,
+        }
+    }
+}
+
+impl Config {
+    /// An error for ranks that can be planned and not run.
+    pub fn expect_trainable(&self) -> Result<(), ConfigError> {
+        // Axes that no engine has yet.
+        for axis in [Axis::Tensor, Axis::Pipeline, Axis::Data] {
+            let ranks = self.parallel.size(axis);
+            if ranks > 1 {
+                return Err(ConfigError::OnlyPlanned { axis, ranks });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether ranks can share evenly what they share.
+    pub(super) fn check_shares(&self) -> Result<(), ConfigError> {
+        let (data, model) = (&self.data, &self.model);
+        let shares = [
+            ("data.batch", data.batch, Axis::Data),
+            ("model.layers", model.layers, Axis::Pipeline),
+            ("model.heads", model.heads, Axis::Tensor),
+            ("model.mlp", model.mlp, Axis::Tensor),
+            ("model.vocabulary", model.vocabulary, Axis::Tensor),
+        ];
+        let ranks = |axis| self.parallel.size(axis);
+        let uneven = shares.iter().find(|(_, value, axis)| !value.is_multiple_of(ranks(*axis)));
+        match uneven {
+            Some(&(key, value, axis)) => {
+                Err(ConfigError::Uneven { key, value, axis, ranks: ranks(axis) })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The multiple of `ranks` that is nearest to `value`, the larger of two.
+pub(super) fn nearest_multiple(value: usize, ranks: usize) -> usize {
+    ((value + ranks / 2) / ranks).max(1) * ranks
+}
