@@ -1,5 +1,7 @@
 //! Ranks as threads: each with a device of its own, and an end of a link to the others.
 
+mod call;
+mod device;
 mod fault;
 mod groups;
 mod link;
@@ -16,11 +18,12 @@ use std::{
 
 use fp8lm_device::{Device, Link};
 
+pub(crate) use call::{Call, Flight};
 pub use fault::Fault;
 pub use run::RunError;
 pub use traffic::Sent;
 
-use self::{link::SimLink, rendezvous::Rendezvous, state::State, traffic::Traffic};
+use self::{device::RankDevice, rendezvous::Rendezvous, state::State, traffic::Traffic};
 use crate::Emulator;
 
 /// Ranks in one process, and what connects them.
@@ -28,13 +31,26 @@ use crate::Emulator;
 /// A failure of one is a failure of all, with one error that names ranks of the world, whatever group it came up in. A
 /// deadlock is found at once: when every rank has ended or waits for a message whose other side nobody will offer.
 ///
-/// Limits: an exchange is over when its call returns, so it blocks the thread of its rank, and each rank calls its
-/// links from one thread.
+/// Limits: each rank calls its links from one thread. With streams in order an exchange is over when its call returns,
+/// so it blocks the rank, and ranks that mean to exchange on several streams at once need the other streams.
 #[derive(Debug)]
 pub struct World {
     options: WorldOptions,
-    emulators: Vec<Arc<Emulator>>,
+    devices: Vec<RankDevice>,
     traffic: Arc<Traffic>,
+}
+
+/// How the devices of a world run their streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Streams {
+    /// Work is done when its call returns.
+    #[default]
+    InOrder,
+    /// Work is done late and in an odd order: see [`Adversarial`](crate::Adversarial).
+    Adversarial {
+        /// It chooses the order, on each rank another.
+        seed: u64,
+    },
 }
 
 /// What a world is made of.
@@ -47,15 +63,17 @@ pub struct WorldOptions {
     pub timeout: Duration,
     /// Hash every message on both sides.
     pub checksums: bool,
+    /// How devices run their streams.
+    pub streams: Streams,
     /// What befalls messages.
     pub faults: Vec<Fault>,
 }
 
 impl Default for WorldOptions {
-    /// One rank, ten minutes, and a wire that needs no checksums.
+    /// One rank, ten minutes, streams in order, and a wire that needs no checksums.
     fn default() -> Self {
-        let timeout = Duration::from_secs(600);
-        Self { ranks: 1, timeout, checksums: false, faults: Vec::new() }
+        let (timeout, streams) = (Duration::from_secs(600), Streams::InOrder);
+        Self { ranks: 1, timeout, checksums: false, streams, faults: Vec::new() }
     }
 }
 
@@ -71,9 +89,10 @@ pub struct Rank {
 impl World {
     /// Ranks whose devices are siblings of `emulator`: they share its threads.
     pub fn new(emulator: &Emulator, options: WorldOptions) -> Self {
-        let emulators = (0..options.ranks).map(|_| Arc::new(emulator.sibling())).collect();
+        let device = |rank| RankDevice::new(emulator, options.streams, rank);
+        let devices = (0..options.ranks).map(device).collect();
         let traffic = Arc::new(Traffic::new(options.ranks));
-        Self { options, emulators, traffic }
+        Self { options, devices, traffic }
     }
 
     /// Runs `body` on a thread for each rank, all connected anew, and returns what they do, in the order of ranks. If
@@ -84,7 +103,7 @@ impl World {
         body: impl Fn(Rank) -> Result<T, E> + Sync,
     ) -> Result<Vec<T>, RunError<E>> {
         let rendezvous = Arc::new(self.rendezvous());
-        run::run(&rendezvous, self.ranks(&rendezvous), &body)
+        run::run(&rendezvous, &self.devices, &body)
     }
 
     /// What one rank has sent to another in all runs. What a rank sends to itself is not counted.
@@ -104,19 +123,10 @@ impl World {
         (0..self.options.ranks).map(|to| self.sent(rank, to)).sum()
     }
 
-    fn ranks(&self, rendezvous: &Arc<Rendezvous>) -> Vec<Rank> {
-        let members: Vec<_> = (0..self.options.ranks).collect();
-        let ranks = self.emulators.iter().enumerate().map(|(rank, device)| {
-            let link = SimLink::new(rendezvous.clone(), 0, members.clone(), rank);
-            Rank { device: device.clone(), link: Arc::new(link) }
-        });
-        ranks.collect()
-    }
-
     fn rendezvous(&self) -> Rendezvous {
-        let WorldOptions { ranks, timeout, checksums, ref faults } = self.options;
+        let WorldOptions { ranks, timeout, checksums, ref faults, .. } = self.options;
         Rendezvous {
-            emulators: self.emulators.clone(),
+            emulators: self.devices.iter().map(|device| device.emulator().clone()).collect(),
             traffic: self.traffic.clone(),
             timeout,
             checksums,

@@ -24,10 +24,15 @@ pub(crate) struct Wire {
 }
 
 impl Emulator {
-    /// Whether work on `stream` may send or receive `view`.
-    pub(crate) fn expect_own(&self, stream: Stream, view: &View) -> Result<()> {
-        self.expect_stream("exchange", stream)?;
-        address(view, "exchange", &self.pool).map(drop)
+    /// Whether work on `stream` may use `view`.
+    pub(crate) fn expect_own(
+        &self,
+        operation: &'static str,
+        stream: Stream,
+        view: &View,
+    ) -> Result<()> {
+        self.expect_stream(operation, stream)?;
+        address(view, operation, &self.pool).map(drop)
     }
 
     /// Copies `from`, of `sender`, to `to`, which has the same length, with all threads if it is long. False if the two

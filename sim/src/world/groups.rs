@@ -13,9 +13,9 @@ pub(super) struct Groups {
 
 /// The `number`-th split of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Split {
-    pub(crate) channel: usize,
-    pub(crate) number: u64,
+pub(super) struct Split {
+    pub(super) channel: usize,
+    pub(super) number: u64,
 }
 
 #[derive(Debug)]

@@ -5,15 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fp8lm_device::{Error, Link, LinkError, Result, Stream, Tag, Transfer};
 
 use super::{
+    call::{Call, Flight},
     groups::Split,
     rendezvous::Rendezvous,
     state::{Message, Route},
 };
+use crate::Adversarial;
 
 /// One end of a link between ranks of a [`World`](super::World).
 #[derive(Debug)]
 pub(super) struct SimLink {
     rendezvous: Arc<Rendezvous>,
+    /// The queues of the rank's device, unless it does everything at once.
+    streams: Option<Arc<Adversarial>>,
     channel: usize,
     /// The ranks of the world that the link connects.
     members: Vec<usize>,
@@ -29,16 +33,22 @@ struct Numbers {
     splits: u64,
 }
 
+impl Numbers {
+    fn new(members: usize) -> Self {
+        Self { messages: vec![[0; 2]; members], splits: 0 }
+    }
+}
+
 impl SimLink {
-    /// The end of rank `rank` of a link among `members`, ranks of the world.
+    /// The end of a rank of the link among all.
     pub(super) fn new(
         rendezvous: Arc<Rendezvous>,
-        channel: usize,
-        members: Vec<usize>,
+        streams: Option<Arc<Adversarial>>,
         rank: usize,
     ) -> Self {
-        let numbers = Numbers { messages: vec![[0; 2]; members.len()], splits: 0 };
-        Self { rendezvous, channel, members, rank, numbers: Mutex::new(numbers) }
+        let members: Vec<_> = (0..rendezvous.emulators.len()).collect();
+        let numbers = Mutex::new(Numbers::new(members.len()));
+        Self { rendezvous, streams, channel: 0, members, rank, numbers }
     }
 
     fn world_rank(&self) -> usize {
@@ -49,7 +59,7 @@ impl SimLink {
     fn messages(&self, stream: Stream, transfers: &[Transfer]) -> Result<Vec<Message>> {
         let device = &self.rendezvous.emulators[self.world_rank()];
         for transfer in transfers {
-            device.expect_own(stream, transfer.view())?;
+            device.expect_own("exchange", stream, transfer.view())?;
             self.expect_rank("exchange", transfer.peer())?;
         }
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,10 +116,14 @@ impl Link for SimLink {
     }
 
     fn exchange(&self, stream: Stream, tag: Tag, transfers: &[Transfer]) -> Result<()> {
-        let messages = self.messages(stream, transfers)?;
-        let rank = self.world_rank();
-        let ticket = self.rendezvous.post(rank, tag, messages)?;
-        self.rendezvous.wait_any(rank, &[ticket])
+        self.rendezvous.check()?;
+        let (rendezvous, rank) = (self.rendezvous.clone(), self.world_rank());
+        let call = Call { rendezvous, rank, tag, messages: self.messages(stream, transfers)? };
+        match &self.streams {
+            Some(streams) => streams.exchange(stream, call),
+            None => Flight::wait_any(&[call.post()?])?,
+        }
+        Ok(())
     }
 
     fn split(&self, members: &[usize]) -> Result<Arc<dyn Link>> {
@@ -117,7 +131,9 @@ impl Link for SimLink {
         let members: Vec<_> = members.iter().map(|&member| self.members[member]).collect();
         let split = self.next_split();
         let channel = self.rendezvous.split(split, self.world_rank(), &members)?;
-        Ok(Arc::new(Self::new(self.rendezvous.clone(), channel, members, rank)))
+        let numbers = Mutex::new(Numbers::new(members.len()));
+        let (rendezvous, streams) = (self.rendezvous.clone(), self.streams.clone());
+        Ok(Arc::new(Self { rendezvous, streams, channel, members, rank, numbers }))
     }
 
     fn abort(&self, error: LinkError) {

@@ -17,7 +17,7 @@ use crate::emulator::{Emulator, Wire};
 
 /// What the ranks of one run share.
 #[derive(Debug)]
-pub(crate) struct Rendezvous {
+pub(super) struct Rendezvous {
     pub(super) emulators: Vec<Arc<Emulator>>,
     pub(super) traffic: Arc<Traffic>,
     pub(super) timeout: Duration,
@@ -30,14 +30,14 @@ pub(crate) struct Rendezvous {
 
 impl Rendezvous {
     /// Offers messages all at once, and copies those whose other side is there already.
-    pub(crate) fn post(&self, rank: usize, tag: Tag, messages: Vec<Message>) -> Result<Ticket> {
+    pub(super) fn post(&self, rank: usize, tag: Tag, messages: Vec<Message>) -> Result<Ticket> {
         let (ticket, matches) = self.meet(rank, tag, messages)?;
         matches.into_iter().try_for_each(|message| self.deliver(message))?;
         Ok(ticket)
     }
 
     /// Waits until one of the rank's exchanges is complete.
-    pub(crate) fn wait_any(&self, rank: usize, tickets: &[Ticket]) -> Result<()> {
+    pub(super) fn wait_any(&self, rank: usize, tickets: &[Ticket]) -> Result<()> {
         let deadline = Instant::now().checked_add(self.timeout);
         let mut state = self.lock();
         loop {
@@ -54,8 +54,20 @@ impl Rendezvous {
         }
     }
 
+    /// Whether all messages of an exchange have arrived.
+    pub(super) fn has_arrived(&self, ticket: Ticket) -> Result<bool> {
+        let state = self.lock();
+        check(&state)?;
+        Ok(state.has_arrived(ticket))
+    }
+
+    /// Whether the ranks can go on.
+    pub(super) fn check(&self) -> Result<()> {
+        check(&self.lock())
+    }
+
     /// The channel of a group, all members ranks of the world.
-    pub(crate) fn split(&self, split: Split, rank: usize, members: &[usize]) -> Result<usize> {
+    pub(super) fn split(&self, split: Split, rank: usize, members: &[usize]) -> Result<usize> {
         let mut state = self.lock();
         check(&state)?;
         let channel = state.groups.join(split, rank, members);
@@ -63,7 +75,7 @@ impl Rendezvous {
     }
 
     /// Ends everything with `error`, unless it has ended already.
-    pub(crate) fn abort(&self, error: LinkError) {
+    pub(super) fn abort(&self, error: LinkError) {
         self.fail(&mut self.lock(), error);
     }
 

@@ -8,24 +8,24 @@ use super::{fault::Fate, groups::Groups};
 
 /// The place of a message: the `number`-th from one rank to another on a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Route {
-    pub(crate) channel: usize,
-    pub(crate) from: usize,
-    pub(crate) to: usize,
-    pub(crate) number: u64,
+pub(super) struct Route {
+    pub(super) channel: usize,
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) number: u64,
 }
 
 /// One side of a message.
 #[derive(Clone, Debug)]
-pub(crate) struct Message {
-    pub(crate) route: Route,
-    pub(crate) is_send: bool,
-    pub(crate) view: View,
+pub(super) struct Message {
+    pub(super) route: Route,
+    pub(super) is_send: bool,
+    pub(super) view: View,
 }
 
 /// An exchange under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Ticket(u64);
+pub(super) struct Ticket(u64);
 
 /// A message with both its sides.
 #[derive(Debug)]

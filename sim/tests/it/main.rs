@@ -1,3 +1,4 @@
 //! What the emulator's ranks and streams promise.
 
+mod streams;
 mod world;

@@ -12,7 +12,9 @@ use std::{
 use fp8lm_device::{
     DType, Error, Label, Link, LinkError, Queue, Result, Tag, Tensor, Transfer, Waiting,
 };
-use fp8lm_sim::{Emulator, Fault, Isa, Options, Rank, RunError, Sent, World, WorldOptions};
+use fp8lm_sim::{
+    Emulator, Fault, Isa, Options, Rank, RunError, Sent, Streams, World, WorldOptions,
+};
 
 fn world(ranks: usize) -> World {
     with(WorldOptions { ranks, checksums: true, ..WorldOptions::default() })
@@ -21,6 +23,11 @@ fn world(ranks: usize) -> World {
 fn with(options: WorldOptions) -> World {
     let emulator = Options { threads: 2, isa: Isa::best(), memory_bytes: 1 << 30 };
     World::new(&Emulator::new(emulator), options)
+}
+
+/// Both kinds of streams.
+fn kinds(seed: u64) -> [Streams; 2] {
+    [Streams::InOrder, Streams::Adversarial { seed }]
 }
 
 /// A rank with a stream.
@@ -40,8 +47,10 @@ impl Actor {
         Ok(tensor)
     }
 
+    /// Waits for it.
     fn exchange(&self, tag: Tag, transfers: &[Transfer]) -> Result<()> {
-        self.link.exchange(self.queue.stream(), tag, transfers)
+        self.link.exchange(self.queue.stream(), tag, transfers)?;
+        self.queue.synchronize()
     }
 
     /// Sends `bytes` to the next rank; what comes from the one before.

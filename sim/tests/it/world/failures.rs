@@ -4,14 +4,14 @@ use super::*;
 
 #[test]
 fn ranks_that_wait_in_a_circle_are_told_for_whom() {
-    let errors = same_error(world(3), |actor| {
+    let errors = same_error(ranks(3), |actor| {
         let x = actor.bytes(&[0; 4])?;
         actor.exchange(tag(7), &[receive((actor.link.rank() + 1) % 3, &x)])
     });
     let text = "no rank can go on: rank 0 does shift of e4m3, number 7, and waits for [1]; \
                 rank 1 does shift of e4m3, number 7, and waits for [2]; \
                 rank 2 does shift of e4m3, number 7, and waits for [0]";
-    assert_eq!(errors.to_string(), text);
+    assert_eq!(errors.map(|error| error.to_string()), [text, text]);
 }
 
 #[test]
@@ -33,38 +33,40 @@ fn a_rank_that_has_ended_is_missed_at_once() {
 
 #[test]
 fn a_rank_that_never_arrives_is_named_when_time_is_up() {
-    let world = with(WorldOptions { ranks: 3, timeout: SOON, ..WorldOptions::default() });
-    let errors = same_error(world, |actor| {
+    let errors = same_error(WorldOptions { timeout: SOON, ..ranks(3) }, |actor| {
         if actor.link.rank() == 1 {
             std::thread::sleep(10 * SOON);
         }
         actor.shift(0, &[1]).map(drop)
     });
-    let LinkError::TimedOut { rank, waited, waiting } = errors else { panic!("{errors}") };
-    assert!(rank != 1 && waited == SOON);
-    assert_eq!(waiting[1], Waiting::Elsewhere { rank: 1 });
-    let Waiting::Exchange { peers, .. } = &waiting[2] else { panic!("{waiting:?}") };
-    assert_eq!(peers, &[1]);
+    for error in errors {
+        let LinkError::TimedOut { rank, waited, waiting } = error else { panic!("{error}") };
+        assert!(rank != 1 && waited == SOON);
+        assert_eq!(waiting[1], Waiting::Elsewhere { rank: 1 });
+        let Waiting::Exchange { peers, .. } = &waiting[2] else { panic!("{waiting:?}") };
+        assert_eq!(peers, &[1]);
+    }
 }
 
 #[test]
 fn ranks_in_different_collectives_hear_of_both() {
     let tags = [tag(3), Tag { elements: Some(5), ..tag(3) }, tag(3)];
-    let error = same_error(world(3), |actor| {
+    let errors = same_error(ranks(3), |actor| {
         let x = actor.bytes(&[0; 4])?;
         let peer = 1 ^ actor.link.rank();
         let transfer = if actor.link.rank() == 0 { send(peer, &x) } else { receive(peer % 2, &x) };
         actor.exchange(tags[actor.link.rank()], &[transfer])
     });
-    assert_eq!(error, LinkError::Mismatch { ranks: [0, 1], tags: [tags[0], tags[1]] });
+    let error = LinkError::Mismatch { ranks: [0, 1], tags: [tags[0], tags[1]] };
     let text = "rank 0 does shift of e4m3, number 3, and rank 1 does shift of e4m3[5], number 3";
     assert_eq!(error.to_string(), text);
+    assert_eq!(errors, [error.clone(), error]);
 }
 
 #[test]
 fn lengths_and_types_must_agree() {
     for (dtype, elements) in [(DType::E4M3, 5), (DType::E5M2, 4), (DType::E4M3, 0)] {
-        let error = same_error(world(2), |actor| {
+        let errors = same_error(ranks(2), |actor| {
             let x = actor.bytes(&[0; 4])?;
             let y = actor.queue.alloc(dtype, elements, TEST)?;
             let transfer = if actor.link.rank() == 0 { receive(1, &x) } else { send(0, &y) };
@@ -72,7 +74,8 @@ fn lengths_and_types_must_agree() {
         });
         let sent = format!("{dtype}[{elements}]");
         let expected = "e4m3[4]".to_owned();
-        assert_eq!(error, LinkError::Length { tag: tag(0), from: 1, to: 0, sent, expected });
+        let error = LinkError::Length { tag: tag(0), from: 1, to: 0, sent, expected };
+        assert_eq!(errors, [error.clone(), error]);
     }
 }
 
@@ -80,7 +83,7 @@ fn lengths_and_types_must_agree() {
 fn damage_is_noticed_where_checksums_are() {
     for (bit, bytes) in [(0, 1), (8 * 20_000 + 3, 20_001), (8 * 1_999_999 + 7, 2_000_000)] {
         let fault = Fault::Damage { from: 1, to: 0, message: 2, bit };
-        let options = WorldOptions { ranks: 2, faults: vec![fault], ..WorldOptions::default() };
+        let options = WorldOptions { faults: vec![fault], ..ranks(2) };
         let sent: Vec<_> = (0..bytes).map(|i| i as u8).collect();
         let shift = |actor: &Actor| {
             let received = (0..3).map(|number| actor.shift(number, &sent));
@@ -92,26 +95,25 @@ fn damage_is_noticed_where_checksums_are() {
         assert!(received[0] == [sent.clone(), sent.clone(), damaged]);
         assert!(received[1] == [sent.clone(), sent.clone(), sent.clone()]);
 
-        let checked = with(WorldOptions { checksums: true, ..options });
-        let error = same_error(checked, |actor| {
+        let errors = same_error(WorldOptions { checksums: true, ..options }, |actor| {
             shift(actor)?;
             actor.shift(3, &sent).map(drop)
         });
-        assert_eq!(error, LinkError::Corrupted { tag: tag(2), from: 1, to: 0 });
+        let error = LinkError::Corrupted { tag: tag(2), from: 1, to: 0 };
+        assert_eq!(errors, [error.clone(), error]);
     }
 }
 
 #[test]
 fn a_lost_message_is_missed_by_its_receiver() {
     let faults = vec![Fault::Lose { from: 0, to: 1, message: 0 }];
-    let world = with(WorldOptions { ranks: 2, faults, ..WorldOptions::default() });
-    let error = same_error(world, |actor| {
+    let errors = same_error(WorldOptions { faults, ..ranks(2) }, |actor| {
         actor.shift(0, &[1])?;
         actor.shift(1, &[1]).map(drop)
     });
     let text = "no rank can go on: rank 0 does shift of e4m3, number 1, and waits for [1]; \
                 rank 1 does shift of e4m3, number 0, and waits for [0]";
-    assert_eq!(error.to_string(), text);
+    assert_eq!(errors.map(|error| error.to_string()), [text, text]);
 }
 
 #[test]
@@ -148,7 +150,7 @@ fn a_panic_is_an_error_on_every_rank() {
 #[test]
 fn a_group_that_was_aborted_stays_so() {
     let reason = LinkError::RankFailed { rank: 9, reason: "enough".to_owned() };
-    let error = same_error(world(3), |actor| {
+    let errors = same_error(ranks(3), |actor| {
         if actor.link.rank() == 2 {
             actor.link.abort(reason.clone());
             actor.link.abort(LinkError::Deadlock { waiting: vec![] });
@@ -156,7 +158,7 @@ fn a_group_that_was_aborted_stays_so() {
         }
         actor.shift(0, &[1]).map(drop)
     });
-    assert_eq!(error, reason);
+    assert_eq!(errors, [reason.clone(), reason]);
 }
 
 #[test]
@@ -179,16 +181,22 @@ fn what_cannot_be_sent_is_refused_before_it_is() {
     assert_eq!(ends.unwrap(), [expected, expected]);
 }
 
-/// What every rank gets, now and in later calls.
-fn same_error(world: World, body: impl Fn(&Actor) -> Result<()> + Sync) -> LinkError {
-    let errors = world.run(|rank| {
-        let actor = Actor::new(rank)?;
-        let error = link_error(body(&actor).expect_err("it fails"));
-        let again = link_error(actor.shift(99, &[1]).expect_err("it goes on failing"));
-        assert_eq!(error, again);
-        Ok::<_, Error>(error)
-    });
-    let errors = errors.expect("no rank returns its error");
-    assert!(errors.iter().all(|error| *error == errors[0]), "{errors:?}");
-    errors[0].clone()
+/// What every rank gets, now and in later calls, with each kind of streams.
+fn same_error(options: WorldOptions, body: impl Fn(&Actor) -> Result<()> + Sync) -> [LinkError; 2] {
+    kinds(7).map(|streams| {
+        let errors = with(WorldOptions { streams, ..options.clone() }).run(|rank| {
+            let actor = Actor::new(rank)?;
+            let error = link_error(body(&actor).expect_err("it fails"));
+            let again = link_error(actor.shift(99, &[1]).expect_err("it goes on failing"));
+            assert_eq!(error, again);
+            Ok::<_, Error>(error)
+        });
+        let errors = errors.expect("no rank returns its error");
+        assert!(errors.iter().all(|error| *error == errors[0]), "{errors:?}");
+        errors[0].clone()
+    })
+}
+
+fn ranks(ranks: usize) -> WorldOptions {
+    WorldOptions { ranks, ..WorldOptions::default() }
 }

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn random_schedules_deliver_every_byte() {
     for seed in 0..300 {
-        Schedule::new(seed).run();
+        kinds(seed).into_iter().for_each(|streams| Schedule::new(seed).run(streams));
     }
 }
 
@@ -40,8 +40,10 @@ impl Schedule {
         Self { seed, ranks, rounds }
     }
 
-    fn run(&self) {
-        let world = world(self.ranks);
+    fn run(&self, streams: Streams) {
+        let options =
+            WorldOptions { ranks: self.ranks, checksums: true, ..WorldOptions::default() };
+        let world = with(WorldOptions { streams, ..options });
         let ends = world.run(|rank| self.act(&Actor::new(rank)?));
         ends.unwrap_or_else(|error| panic!("{error} in {self:?}"));
         for (from, to) in (0..self.ranks).flat_map(|a| (0..self.ranks).map(move |b| (a, b))) {
