@@ -18,6 +18,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Trains a model, and writes metrics, checkpoints and a report to a run folder.
     Train(TrainArgs),
+    /// Says what a run would come to, without training: memory of each rank, bytes between them.
+    Plan(PlanArgs),
     /// Writes text with a trained model.
     Generate(GenerateArgs),
     /// Computes one operation on tensors in files, bit for bit as Hopper does.
@@ -32,10 +34,9 @@ pub(crate) enum Command {
     Presets(ListArgs),
 }
 
-/// What to train, and where to.
+/// What to train.
 #[derive(Args, Debug)]
-#[command(args_override_self = true)]
-pub(crate) struct TrainArgs {
+pub(crate) struct ConfigArgs {
     /// The preset that the configuration starts from (see `fp8lm presets`).
     #[arg(long, value_name = "NAME", default_value = "quickstart")]
     pub(crate) preset: String,
@@ -48,6 +49,22 @@ pub(crate) struct TrainArgs {
     /// Data-parallel ranks, which share the sequences of every micro-batch; the same as `--set parallel.data=N`.
     #[arg(long, value_name = "N")]
     pub(crate) ranks: Option<u32>,
+}
+
+/// What to plan.
+#[derive(Args, Debug)]
+#[command(args_override_self = true)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+/// What to train, and where to.
+#[derive(Args, Debug)]
+#[command(args_override_self = true)]
+pub(crate) struct TrainArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
     /// Text files in UTF-8, or one `.bin` file of 16-bit tokens, in place of the King James text.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) data: Vec<PathBuf>,

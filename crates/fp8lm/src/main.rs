@@ -13,6 +13,7 @@ mod devices;
 mod emulate;
 mod generate;
 mod list;
+mod plan;
 mod progress;
 mod selftest;
 mod stop;
@@ -23,6 +24,7 @@ use cli::{Cli, Command};
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Train(args) => train::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Emulate(args) => emulate::run(&args),
         Command::Devices(args) => devices::run(&args),

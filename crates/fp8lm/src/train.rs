@@ -14,7 +14,7 @@ use fp8lm_sim::Options;
 use fp8lm_trainer::{Config, Ending, Plan, Session, Summary, text::align, write_report};
 
 use crate::{
-    cli::{DeviceArgs, TrainArgs},
+    cli::{ConfigArgs, DeviceArgs, TrainArgs},
     progress::Progress,
     stop,
 };
@@ -41,7 +41,12 @@ pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-impl TrainArgs {
+impl ConfigArgs {
+    /// The configuration that they describe.
+    pub(crate) fn load(&self) -> Result<Config> {
+        Ok(Config::load(&self.preset, self.config.as_deref(), &self.sets())?)
+    }
+
     /// All assignments, the last of equals to win.
     fn sets(&self) -> Vec<String> {
         let ranks = self.ranks.map(|ranks| format!("parallel.data={ranks}"));
@@ -51,7 +56,7 @@ impl TrainArgs {
 
 /// A new run, and the one it is compared with.
 fn create(args: &TrainArgs) -> Result<Vec<Session>> {
-    let mut config = Config::load(&args.preset, args.config.as_deref(), &args.sets())?;
+    let mut config = args.config.load()?;
     if !args.data.is_empty() {
         config.data.files.clone_from(&args.data);
     }
@@ -70,7 +75,7 @@ fn create(args: &TrainArgs) -> Result<Vec<Session>> {
     let plan = Plan::new(config)?;
     let folder = match &args.run {
         Some(folder) => folder.clone(),
-        None => new_folder(&args.preset, &plan.recipe().name)?,
+        None => new_folder(&args.config.preset, &plan.recipe().name)?,
     };
     let device = open(&args.device, &plan)?;
     with_baseline(Session::create(&folder, device, plan)?, &args.device)
@@ -78,7 +83,7 @@ fn create(args: &TrainArgs) -> Result<Vec<Session>> {
 
 /// A run again, and the one it is compared with.
 fn resume(folder: &Path, args: &TrainArgs) -> Result<Vec<Session>> {
-    let plan = Plan::new(Config::of_run(folder, &args.sets())?)?;
+    let plan = Plan::new(Config::of_run(folder, &args.config.sets())?)?;
     let device = open(&args.device, &plan)?;
     with_baseline(Session::resume(folder, device, plan)?, &args.device)
 }
@@ -105,14 +110,14 @@ fn train(session: &mut Session, stop: &Arc<AtomicBool>, quiet: bool) -> Result<E
     if !quiet {
         let mut out = io::stderr().lock();
         // A closed error stream must not stop the run.
-        let _ = writeln!(out, "{plan}\n{}", plan.memory_table(None));
+        let _ = writeln!(out, "{plan}\n{}", plan.memory_table(&[]));
     }
     let mut progress = Progress::new(quiet, &plan.recipe().name, done, steps);
     let ending = session.run(stop, &mut |record| progress.show(record));
     progress.end();
     if !quiet {
         let usage = session.trainer().device().usage();
-        let table = session.trainer().plan().memory_table(Some(&usage));
+        let table = session.trainer().plan().memory_table(&[usage]);
         let _ = writeln!(io::stderr(), "\n{table}");
     }
     Ok(ending?)

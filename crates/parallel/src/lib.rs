@@ -21,7 +21,9 @@
 mod error;
 mod mesh;
 mod partition;
+mod traffic;
 
 pub use error::{Error, Result};
 pub use mesh::{Axis, Coordinate, Mesh};
 pub use partition::{Partition, PartitionRule};
+pub use traffic::{FP8_GRADIENTS, GRADIENTS, SCALARS, WEIGHTS};

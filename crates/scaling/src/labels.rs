@@ -3,7 +3,7 @@
 use fp8lm_device::Label;
 
 /// The labels of one group of parameters.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Labels {
     /// Master weights.
     pub master: Label,

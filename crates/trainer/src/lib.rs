@@ -1,7 +1,7 @@
 //! A training run, from its configuration to its report.
 //!
 //! A [`Config`] is what the user says; a [`Plan`] is a configuration that was checked, with its
-//! memory table; a [`Trainer`] is a model in training on one device; a [`Session`] is a trainer
+//! memory and traffic; a [`Trainer`] is a model in training on one device; a [`Session`] is a trainer
 //! in a run folder, which writes metrics and checkpoints and goes on after an interruption to the
 //! same bits.
 //!

@@ -1,29 +1,42 @@
 //! A run that can begin: a configuration, checked, and what follows from it.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use fp8lm_data::Sampling;
 use fp8lm_device::{Label, Usage};
 use fp8lm_model::ModelConfig;
 use fp8lm_optim::{Options, Schedule};
-use fp8lm_scaling::{Precision, Recipe};
+use fp8lm_parallel::{Axis, Mesh, Partition};
+use fp8lm_scaling::{LINEAR, Recipe};
 
-use crate::{
-    config::{Config, ConfigError, OptimizerConfig},
-    text::{grouped, trimmed},
-};
+use crate::config::{Config, ConfigError, OptimizerConfig};
 
 mod memory;
+mod shard;
+mod sharing;
+mod summary;
 mod table;
+mod wire;
 
 pub use memory::PlannedRow;
+pub use shard::PlannedTensor;
+pub use wire::PlannedTraffic;
+
+use shard::Cut;
+use sharing::Sharing;
 
 /// A checked run. Nothing in it changes any more.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     config: Config,
     recipe: Recipe,
-    memory: Vec<PlannedRow>,
+    mesh: Mesh,
+    tensors: Vec<PlannedTensor>,
+    sharing: Sharing,
+    /// Of each data-parallel rank.
+    memory: Vec<Vec<PlannedRow>>,
+    traffic: Vec<PlannedTraffic>,
+    bytes_per_parameter: f64,
 }
 
 impl Plan {
@@ -31,8 +44,15 @@ impl Plan {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         config.check()?;
         let recipe = config.recipe.resolve()?;
-        let memory = memory::rows(&config.model, &recipe)?;
-        Ok(Self { config, recipe, memory })
+        let mesh = Mesh::new(&Axis::ALL.map(|axis| (axis, config.parallel.size(axis))))?;
+        let cut = Cut { tensor: config.parallel.tensor, pipeline: config.parallel.pipeline };
+        let tensors = shard::tensors(&config.model, &recipe, cut)?;
+        let sharing = Sharing::new(&tensors, &config.parallel)?;
+        let memory = memory::rows(&tensors, &sharing);
+        let traffic = wire::traffic(&tensors, &sharing);
+        let whole = shard::tensors(&config.model, &recipe, Cut::WHOLE)?;
+        let bytes_per_parameter = bytes_per_parameter(&whole);
+        Ok(Self { config, recipe, mesh, tensors, sharing, memory, traffic, bytes_per_parameter })
     }
 
     /// The configuration.
@@ -82,72 +102,62 @@ impl Plan {
         (model.linear_parameters() + model.rest_parameters()) as u64
     }
 
-    /// The memory that it needs: a row for each label of parameters, and one for scales.
+    /// The ranks.
+    pub fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    /// The tensors of one rank, in the order of [`Gpt::parameters`](fp8lm_model::Gpt::parameters). All ranks have as
+    /// many, but for those of other stages of a pipeline, which have fewer.
+    pub fn tensors(&self) -> &[PlannedTensor] {
+        &self.tensors
+    }
+
+    /// Which data-parallel rank owns which of the tensors, by the bytes that it has of them alone; none where
+    /// nothing is shared.
+    pub fn partition(&self) -> Option<&Partition> {
+        self.sharing.partition.as_ref()
+    }
+
+    /// The memory that the first data-parallel rank needs: a row for each label of parameters, and one for scales.
     pub fn memory(&self) -> &[PlannedRow] {
+        self.memory.first().map_or(&[], Vec::as_slice)
+    }
+
+    /// The same for every data-parallel rank.
+    pub fn memory_by_rank(&self) -> &[Vec<PlannedRow>] {
         &self.memory
     }
 
-    /// The memory as a text table. With `usage`, the bytes that are allocated stand beside the
-    /// plan, with what they differ by, and labels that it does not know follow.
-    pub fn memory_table(&self, usage: Option<&BTreeMap<Label, Usage>>) -> String {
+    /// The memory as a text table, of many ranks the least and the most. With the `usage` of each data-parallel rank,
+    /// the bytes that are allocated stand beside the plan, with what they differ by, and labels that it does not know
+    /// follow.
+    pub fn memory_table(&self, usage: &[BTreeMap<Label, Usage>]) -> String {
         table::render(&self.memory, usage)
     }
 
-    /// Bytes for each parameter that the recipe manages in FP8, scales not counted.
+    /// What a step sends between data-parallel ranks: a row a kind.
+    pub fn traffic(&self) -> &[PlannedTraffic] {
+        &self.traffic
+    }
+
+    /// The traffic as a text table, of one rank in the mean.
+    pub fn traffic_table(&self) -> String {
+        wire::render(&self.traffic, self.sharing.ranks)
+    }
+
+    /// Bytes for each parameter that the recipe manages in FP8, scales not counted, on a rank that shares nothing.
     pub fn bytes_per_parameter(&self) -> f64 {
-        let linears = self.memory.iter().filter(|row| row.is_linear());
-        linears.filter_map(PlannedRow::bytes_per_parameter).sum()
+        self.bytes_per_parameter
     }
 }
 
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.fmt_model(f)?;
-        self.fmt_recipe(f)?;
-        self.fmt_tokens(f)?;
-        self.fmt_schedule(f)
-    }
-}
-
-/// The lines of the summary.
-impl Plan {
-    fn fmt_model(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ModelConfig { layers, width, heads, context, mlp, vocabulary, .. } = self.model();
-        write!(f, "model     {} parameters: {layers} layers, ", grouped(self.parameters()))?;
-        write!(f, "width {width}, {heads} heads, mlp {mlp}, context {context}, ")?;
-        writeln!(f, "vocabulary {vocabulary}")
-    }
-
-    fn fmt_recipe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Recipe { name, linears, overrides, .. } = &self.recipe;
-        let Precision { gradient, master, first_moment, second_moment, .. } = linears;
-        let bytes = trimmed(self.bytes_per_parameter());
-        write!(f, "recipe    {name}, {bytes} bytes a linear parameter: ")?;
-        if let Some(working) = linears.working {
-            write!(f, "working {working}, ")?;
-        }
-        write!(f, "gradient {}, master {master}, ", gradient.format)?;
-        write!(f, "moments {first_moment} and {second_moment}")?;
-        match overrides.len() {
-            0 => writeln!(f),
-            1 => writeln!(f, ", 1 exception"),
-            count => writeln!(f, ", {count} exceptions"),
-        }
-    }
-
-    fn fmt_tokens(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Sampling { batch, micro_batches, context, .. } = self.sampling();
-        let (step, steps) = (self.tokens_per_step(), self.config.run.steps);
-        let [all, step, steps] = [step.saturating_mul(steps), step, steps].map(grouped);
-        write!(f, "tokens    {step} a step ({micro_batches} x {batch} sequences of {context}), ")?;
-        writeln!(f, "{all} in {steps} steps")
-    }
-
-    fn fmt_schedule(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Schedule { peak, floor, warmup, .. } = self.schedule();
-        let warmup = grouped(warmup);
-        write!(f, "schedule  learning rate up to {peak:e} in {warmup} steps, cosine to {floor:e}")
-    }
+fn bytes_per_parameter(tensors: &[PlannedTensor]) -> f64 {
+    let linears = tensors.iter().filter(|tensor| *tensor.labels == LINEAR);
+    let bytes = |tensor: &PlannedTensor| tensor.elements * tensor.bytes().iter().sum::<u64>();
+    let (bytes, elements) = linears
+        .fold((0, 0), |(sum, elements), tensor| (sum + bytes(tensor), elements + tensor.elements));
+    bytes as f64 / elements as f64
 }
 
 #[cfg(test)]

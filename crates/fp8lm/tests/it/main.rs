@@ -7,5 +7,6 @@ mod devices;
 mod emulate;
 mod generation;
 mod memory;
+mod plan;
 mod program;
 mod resume;

@@ -120,8 +120,11 @@ fn spreads_of_gpt_175b() {
     assert_eq!(spreads(5, 8), [2.5, 2.5]);
     assert_eq!(spreads(5, 24), [15.43, 7.5]);
     assert_eq!(spreads(5, 32), [10.25, 10.25]);
-    // bf16: 12 bytes for all. From 48 ranks on the embedding alone is more than a fair share.
+    // On 48 the embedding alone is 1.6 fair shares.
+    assert_eq!(spreads(5, 48), [77.74, 77.74]);
+    // bf16: 12 bytes for all.
     assert_eq!(spreads(12, 4), [0.18, 0.18]);
+    assert_eq!(spreads(12, 8), [0.42, 0.42]);
     assert_eq!(spreads(12, 24), [16.16, 8.06]);
     assert_eq!(spreads(12, 32), [19.45, 10.77]);
     assert_eq!(spreads(12, 48), [48.53, 48.53]);

@@ -149,6 +149,9 @@ pub enum ConfigError {
         /// The tokenizer.
         tokenizer: Tokenizer,
     },
+    /// A mesh or a partition that cannot be.
+    #[error(transparent)]
+    Ranks(#[from] fp8lm_parallel::Error),
     /// What ranks cannot share evenly.
     #[error(
         "{key} = {value}: parallel.{axis} = {ranks} ranks share it, so expected a multiple of {ranks}, such as {}",

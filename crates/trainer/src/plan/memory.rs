@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use fp8lm_device::{DType, Label, Usage};
-use fp8lm_model::ModelConfig;
-use fp8lm_scaling::{LINEAR, Labels, Linear, Precision, REST, Recipe, RecipeError, SCALES};
+use fp8lm_device::{Label, Usage};
+use fp8lm_scaling::{LINEAR, Labels, REST, SCALES};
 
+use super::{shard::PlannedTensor, sharing::Sharing};
 use crate::run::report::MemoryRow;
 
-/// The planned bytes of one label.
+/// The planned bytes of one label on one rank.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedRow {
     /// The label that they are allocated under.
@@ -38,44 +38,54 @@ impl PlannedRow {
 
     /// The bytes that are allocated under its label.
     pub fn allocated(&self, usage: &BTreeMap<Label, Usage>) -> u64 {
-        usage.get(&self.label).map_or(0, |usage| usage.bytes as u64)
+        allocated(self.label, usage)
     }
 
     /// Whether it is of the linears, which the recipe manages in FP8.
-    pub(super) fn is_linear(&self) -> bool {
+    fn is_linear(&self) -> bool {
         LINEAR.all().contains(&self.label)
     }
 }
 
-/// The rows of a model under a recipe, in the order of the table.
-pub(super) fn rows(model: &ModelConfig, recipe: &Recipe) -> Result<Vec<PlannedRow>, RecipeError> {
-    let mut linears = Vec::new();
-    for block in 0..model.layers {
-        for linear in Linear::ALL {
-            let [outputs, inputs] = model.linear_shape(linear).map(|extent| extent as u64);
-            linears.push((outputs * inputs, recipe.precision(block, linear)?));
-        }
-    }
-    let rest = [(model.rest_parameters() as u64, recipe.rest.clone())];
+/// The bytes that are allocated under a label.
+pub(super) fn allocated(label: Label, usage: &BTreeMap<Label, Usage>) -> u64 {
+    usage.get(&label).map_or(0, |usage| usage.bytes as u64)
+}
+
+/// The rows of each data-parallel rank, in the order of the table.
+pub(super) fn rows(tensors: &[PlannedTensor], sharing: &Sharing) -> Vec<Vec<PlannedRow>> {
+    let groups = [&LINEAR, &REST].map(|labels| group(labels, tensors, sharing));
     let scales = PlannedRow { label: SCALES, bytes: None, parameters: None };
-    let rows = group(&LINEAR, &linears).into_iter().chain(group(&REST, &rest));
-    Ok(rows.chain([scales]).collect())
+    let rank = |rank: usize| {
+        let rows = groups.iter().flat_map(|(parameters, bytes, labels)| {
+            let kinds = labels.all().into_iter().zip(bytes[rank]);
+            let parameters = Some(*parameters);
+            kinds.map(move |(label, bytes)| PlannedRow { label, bytes: Some(bytes), parameters })
+        });
+        rows.chain([scales.clone()]).collect()
+    };
+    (0..sharing.ranks).map(rank).collect()
 }
 
-fn group(labels: &Labels, tensors: &[(u64, Precision)]) -> [PlannedRow; 5] {
-    let parameters = tensors.iter().map(|(count, _)| count).sum();
-    let kinds = labels.all();
-    std::array::from_fn(|kind| {
-        let bytes = tensors.iter().map(|(count, precision)| count * bytes(precision)[kind]);
-        PlannedRow { label: kinds[kind], bytes: Some(bytes.sum()), parameters: Some(parameters) }
-    })
+/// The parameters of a group, and on each rank their bytes by kind.
+fn group<'a>(
+    labels: &'a Labels,
+    tensors: &[PlannedTensor],
+    sharing: &Sharing,
+) -> (u64, Vec<[u64; 5]>, &'a Labels) {
+    let of_group = |tensor: &PlannedTensor| tensor.labels == labels;
+    let members = || tensors.iter().enumerate().filter(|(_, tensor)| of_group(tensor));
+    let parameters = members().map(|(_, tensor)| tensor.elements).sum();
+    let mut common = [0; 5];
+    members().for_each(|(_, tensor)| add(&mut common, sharing.common(tensor)));
+    let mut bytes = vec![common; sharing.ranks];
+    let owners = sharing.partition.iter().flat_map(|partition| partition.owners());
+    for (tensor, &owner) in tensors.iter().zip(owners).filter(|(tensor, _)| of_group(tensor)) {
+        add(&mut bytes[owner], sharing.owned(tensor));
+    }
+    (parameters, bytes, labels)
 }
 
-/// Bytes of one parameter by kind, in the order of [`Labels::all`].
-fn bytes(precision: &Precision) -> [u64; 5] {
-    let working = precision.working.map_or(0, DType::bytes);
-    let Precision { gradient, master, first_moment, second_moment, .. } = precision;
-    let kept = [gradient.format, *master, *first_moment, *second_moment];
-    let [gradient, master, first, second] = kept.map(|format| format.dtype.bytes());
-    [working, gradient, master, first, second].map(|bytes| bytes as u64)
+fn add(sum: &mut [u64; 5], bytes: [u64; 5]) {
+    sum.iter_mut().zip(bytes).for_each(|(sum, bytes)| *sum += bytes);
 }

@@ -1,0 +1,22 @@
+//! `fp8lm plan`.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use anyhow::Result;
+use fp8lm_trainer::Plan;
+
+use crate::cli::PlanArgs;
+
+/// Prints the plan, its memory and its traffic.
+pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode> {
+    let plan = Plan::new(args.config.load()?)?;
+    let mut text = format!("{plan}\n\n{}", plan.memory_table(&[]));
+    if plan.config().parallel.data > 1 {
+        text += &format!("\n{}", plan.traffic_table());
+    }
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,15 @@
+//! What bytes on the wire are for.
+
+use fp8lm_device::Label;
+
+/// Gradients in FP8, on their way to being summed.
+pub const FP8_GRADIENTS: Label = Label("FP8 gradients");
+
+/// Gradients in f32.
+pub const GRADIENTS: Label = Label("gradients in f32");
+
+/// Weights that were stepped by their owner.
+pub const WEIGHTS: Label = Label("weights");
+
+/// Scales, amaxes, counters, norms, losses.
+pub const SCALARS: Label = Label("scalars");

@@ -1,0 +1,68 @@
+//! What data-parallel ranks share of a tensor's states: ZeRO by whole tensors (FP8-LM, section 2.3).
+//!
+//! | stage | whole on every rank | on the owner alone |
+//! |---|---|---|
+//! | 0 | everything | |
+//! | 1 | gradients, and what is read: the working copy or, without one, the master | the rest |
+//! | 2 | what is read | the rest |
+
+use fp8lm_parallel::{Partition, PartitionRule};
+
+use super::shard::PlannedTensor;
+use crate::config::ParallelConfig;
+
+/// Who has what.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Sharing {
+    pub(super) zero: u8,
+    pub(super) ranks: usize,
+    /// Owners of tensors; none where nothing is shared.
+    pub(super) partition: Option<Partition>,
+}
+
+impl Sharing {
+    /// Owners share the bytes that owning brings.
+    pub(super) fn new(
+        tensors: &[PlannedTensor],
+        parallel: &ParallelConfig,
+    ) -> Result<Self, fp8lm_parallel::Error> {
+        let ParallelConfig { zero, data: ranks, partition: rule, .. } = *parallel;
+        let sizes: Vec<_> = tensors.iter().map(|tensor| owned(tensor, zero).iter().sum()).collect();
+        let is_shared = zero > 0 && ranks > 1;
+        let partition = match is_shared {
+            true => Some(PartitionRule::partition(rule, &sizes, ranks)?),
+            false => None,
+        };
+        Ok(Self { zero, ranks, partition })
+    }
+
+    /// Whether gradients are summed on the owner alone, and its weights sent to all.
+    pub(super) fn has_owners(&self) -> bool {
+        self.partition.is_some()
+    }
+
+    /// Bytes of a tensor by kind that every rank has.
+    pub(super) fn common(&self, tensor: &PlannedTensor) -> [u64; 5] {
+        let (all, owned) = (whole(tensor), self.owned(tensor));
+        std::array::from_fn(|kind| all[kind] - owned[kind])
+    }
+
+    /// Those that its owner alone has.
+    pub(super) fn owned(&self, tensor: &PlannedTensor) -> [u64; 5] {
+        if self.has_owners() { owned(tensor, self.zero) } else { [0; 5] }
+    }
+}
+
+fn whole(tensor: &PlannedTensor) -> [u64; 5] {
+    tensor.bytes().map(|bytes| bytes * tensor.elements)
+}
+
+fn owned(tensor: &PlannedTensor, zero: u8) -> [u64; 5] {
+    let [_, gradient, master, first, second] = whole(tensor);
+    let master = if tensor.precision.working.is_some() { master } else { 0 };
+    match zero {
+        0 => [0; 5],
+        1 => [0, 0, master, first, second],
+        _ => [0, gradient, master, first, second],
+    }
+}

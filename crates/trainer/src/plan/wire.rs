@@ -1,0 +1,67 @@
+//! What a step sends between data-parallel ranks, by kind, and what recipe `bf16` would send in its place.
+//!
+//! With owners (ZeRO 1 and 2) every rank sends its gradients to their owners, a reduce-scatter, and an owner its new
+//! weights to every other rank, an all-gather: for each byte of a tensor, d - 1 bytes between d ranks. Without owners
+//! gradients are all-reduced, which takes both halves, and weights need not travel. That is what `round-once` and
+//! `nccl-ring` send, to the byte. `nccl-tree` sends as much, `halving-doubling` more on ranks that are no power of two.
+
+use fp8lm_device::{DType, Label};
+use fp8lm_parallel::{FP8_GRADIENTS, GRADIENTS, SCALARS, WEIGHTS};
+
+use super::{shard::PlannedTensor, sharing::Sharing};
+use crate::text::{align, bytes, trimmed};
+
+/// The planned traffic of one kind, of all ranks of a data-parallel group in a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedTraffic {
+    /// The label that it is counted under.
+    pub label: Label,
+    /// Bytes that the ranks send, all together; none where the plan does not say, as for scalars.
+    pub bytes: Option<u64>,
+    /// What recipe `bf16` would send in their place: gradients in f32, weights in bf16.
+    pub bf16: u64,
+}
+
+/// The traffic by kind.
+pub(super) fn traffic(tensors: &[PlannedTensor], sharing: &Sharing) -> Vec<PlannedTraffic> {
+    let [mut fp8, mut plain, mut weights] = [FP8_GRADIENTS, GRADIENTS, WEIGHTS]
+        .map(|label| PlannedTraffic { label, bytes: Some(0), bf16: 0 });
+    let peers = sharing.ranks as u64 - 1;
+    let trips = if sharing.has_owners() { 1 } else { 2 };
+    for tensor in tensors {
+        let gradient = tensor.precision.gradient.format.dtype;
+        let kind = if gradient == DType::F32 { &mut plain } else { &mut fp8 };
+        kind.add(trips * peers * tensor.elements, gradient, DType::F32);
+        let replica = tensor.precision.working.unwrap_or(tensor.precision.master.dtype);
+        let gathered = if sharing.has_owners() { peers } else { 0 };
+        weights.add(gathered * tensor.elements, replica, DType::BF16);
+    }
+    vec![fp8, plain, weights, PlannedTraffic { label: SCALARS, bytes: None, bf16: 0 }]
+}
+
+impl PlannedTraffic {
+    fn add(&mut self, elements: u64, dtype: DType, of_bf16: DType) {
+        *self.bytes.get_or_insert(0) += elements * dtype.bytes() as u64;
+        self.bf16 += elements * of_bf16.bytes() as u64;
+    }
+}
+
+/// The table, of one rank in the mean.
+pub(super) fn render(traffic: &[PlannedTraffic], ranks: usize) -> String {
+    let mut lines = vec![HEAD.map(str::to_owned)];
+    lines.extend(traffic.iter().map(|row| cells(row.label.0, row.bytes, row.bf16, ranks)));
+    let sum = traffic.iter().filter_map(|row| row.bytes).sum();
+    let bf16 = traffic.iter().map(|row| row.bf16).sum();
+    lines.push(cells("all", Some(sum), bf16, ranks));
+    align(&lines)
+}
+
+fn cells(name: &str, sent: Option<u64>, bf16: u64, ranks: usize) -> [String; 4] {
+    let mean = |sum: u64| bytes((sum as f64 / ranks as f64).round() as u64);
+    let ratio = sent.filter(|_| bf16 > 0).map(|sent| trimmed(sent as f64 / bf16 as f64));
+    let none = || NONE.to_owned();
+    [name.to_owned(), sent.map_or_else(none, mean), mean(bf16), ratio.unwrap_or_else(none)]
+}
+
+const HEAD: [&str; 4] = ["on the wire, a rank and step", "planned bytes", "bytes of bf16", "ratio"];
+const NONE: &str = "-";
