@@ -126,6 +126,7 @@ impl Session {
             skipped: self.trainer.steps_skipped(),
             formats,
             mu,
+            wire: None,
             timing: Timing {
                 seconds: self.earlier + started.elapsed().as_secs_f64(),
                 tokens_per_second: tokens as f64 / seconds,

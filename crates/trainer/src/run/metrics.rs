@@ -14,6 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{At, Error, Result};
 
+mod real;
+mod wire;
+
+pub use wire::{Sent, Wire};
+
 /// One optimizer step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -25,7 +30,7 @@ pub struct Record {
     #[serde(with = "real")]
     pub loss: f64,
     /// Mean loss over the validation split after this step, in nats a token, if it was measured.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_real")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "real::optional")]
     pub validation_loss: Option<f64>,
     /// The learning rate of the step.
     #[serde(with = "real")]
@@ -41,6 +46,9 @@ pub struct Record {
     /// The auto-scaling factor mu over all gradient tensors; its middle is the mean.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mu: Option<Spread>,
+    /// What ranks sent one another, if there were several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire: Option<Wire>,
     /// What depends on the machine and not on the run.
     pub timing: Timing,
 }
@@ -91,10 +99,10 @@ impl TensorKind {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct FormatStatistics {
     /// Fraction of elements beyond the format's largest value before the cast.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_real")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "real::optional")]
     pub saturation_rate: Option<f64>,
     /// Fraction of elements that were not zero before the cast and are after it.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_real")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "real::optional")]
     pub underflow_rate: Option<f64>,
     /// Base-2 logarithms of the tensors' scales; its middle is the median.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -221,60 +229,6 @@ fn walk(path: &Path, mut accept: impl FnMut(Record, u64) -> bool) -> Result<()> 
     Ok(())
 }
 
-/// Any f64 in JSON: a number if it is finite, else its name as a string.
-mod real {
-    use super::*;
-    use serde::{Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(
-        value: &f64,
-        serializer: S,
-    ) -> std::result::Result<S::Ok, S::Error> {
-        match value.is_finite() {
-            true => serializer.serialize_f64(*value),
-            false => serializer.collect_str(value),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> std::result::Result<f64, D::Error> {
-        match Json::deserialize(deserializer)? {
-            Json::Finite(value) => Ok(value),
-            Json::Named(name) => name.parse().map_err(D::Error::custom),
-        }
-    }
-
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Json {
-        Finite(f64),
-        Named(String),
-    }
-}
-
-/// The same where the figure may be absent.
-mod optional_real {
-    use super::*;
-    use serde::{Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        value: &Option<f64>,
-        serializer: S,
-    ) -> std::result::Result<S::Ok, S::Error> {
-        value.map(Real).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> std::result::Result<Option<f64>, D::Error> {
-        Ok(Option::<Real>::deserialize(deserializer)?.map(|real| real.0))
-    }
-
-    #[derive(Serialize, Deserialize)]
-    struct Real(#[serde(with = "real")] f64);
-}
-
 /// Records in the mean of [`training_loss`].
 const LAST: usize = 10;
 
@@ -306,6 +260,7 @@ mod tests {
                 },
             )]),
             mu: None,
+            wire: Some(Wire::new(3, [("weights", "all_gather", u64::MAX)], 1 << 60)),
             timing: Timing { seconds: 1.5, tokens_per_second: 3000.25 },
         }
     }
@@ -335,6 +290,25 @@ mod tests {
         let back: Record = serde_json::from_str(&json).unwrap();
         assert_eq!(serde_json::to_string(&back).unwrap(), json);
         assert!(back.loss.is_nan());
+    }
+
+    #[test]
+    fn records_of_one_rank_say_nothing_of_a_wire() {
+        let alone = Record { wire: None, ..record(1) };
+        let json = serde_json::to_string(&alone).unwrap();
+        assert!(!json.contains("wire"), "{json}");
+        assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), alone);
+    }
+
+    #[test]
+    fn a_ranks_share_is_the_mean() {
+        let books = [("weights", "all_gather", 900), ("scalars", "all_reduce", 101)];
+        let wire = Wire::new(4, books, 2000);
+        assert_eq!((wire.bytes(), wire.of_a_rank(wire.bytes())), (1001, 250.25));
+        let json = serde_json::to_value(&wire.sent[1]).unwrap();
+        let expected =
+            serde_json::json!({ "kind": "scalars", "collective": "all_reduce", "bytes": 101 });
+        assert_eq!(json, expected);
     }
 
     #[test]

@@ -65,12 +65,14 @@ pub fn html(report: &Report) -> String {
     let summary = tables::summary(report);
     let training = section("Training", &plots(figures::training(report)));
     let formats: String = report.series.iter().map(formats).collect();
+    let wire: String = report.series.iter().map(tables::wire).collect();
+    let wire = section("On the wire", &(plots(figures::wire(report)) + &wire));
     let memory = section("Memory", &report.series.iter().map(tables::memory).collect::<String>());
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
-         {summary}{training}{formats}{memory}</body>\n</html>\n"
+         {summary}{training}{formats}{wire}{memory}</body>\n</html>\n"
     )
 }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::{At, Result};
-use super::metrics::{Record, Spread};
+use super::metrics::{Record, Spread, Wire};
 
 /// Appends scalars to an event file.
 #[derive(Debug)]
@@ -87,6 +87,7 @@ fn scalars(record: &Record) -> Vec<(String, f64)> {
     let loss = record.validation_loss;
     scalars.extend(loss.map(|loss| ("loss/validation".to_owned(), loss)));
     scalars.extend(record.mu.iter().flat_map(|mu| spread("mu", "mean", mu)));
+    scalars.extend(record.wire.iter().flat_map(wire));
     for (kind, statistics) in &record.formats {
         let kind = kind.label().replace(' ', "_");
         let saturation = statistics.saturation_rate;
@@ -98,6 +99,15 @@ fn scalars(record: &Record) -> Vec<(String, f64)> {
         scalars.extend(scale.flat_map(|scale| spread(&tag, "median", scale)));
     }
     scalars
+}
+
+/// Bytes that a rank sent in the mean.
+fn wire(wire: &Wire) -> Vec<(String, f64)> {
+    let sent = wire.sent.iter().map(|sent| {
+        (format!("wire/{}/{}", sent.kind.replace(' ', "_"), sent.collective), sent.bytes)
+    });
+    let all = [("wire/all".to_owned(), wire.bytes()), ("wire/as_bf16".to_owned(), wire.bf16)];
+    sent.chain(all).map(|(tag, bytes)| (tag, wire.of_a_rank(bytes))).collect()
 }
 
 fn spread(tag: &str, middle: &str, spread: &Spread) -> [(String, f64); 3] {
@@ -216,6 +226,19 @@ mod tests {
             0x15, 0, 0, 0xC0, 0x3F, // simple_value = 1.5
         ];
         assert_eq!(event(1.0, 300, &summary), expected);
+    }
+
+    #[test]
+    fn the_wire_is_told_by_kind_and_collective() {
+        let books = [("FP8 gradients", "reduce_scatter", 10), ("weights", "all_gather", 20)];
+        let scalars = wire(&Wire::new(4, books, 120));
+        let expected = [
+            ("wire/FP8_gradients/reduce_scatter", 2.5),
+            ("wire/weights/all_gather", 5.0),
+            ("wire/all", 7.5),
+            ("wire/as_bf16", 30.0),
+        ];
+        assert_eq!(scalars, expected.map(|(tag, value)| (tag.to_owned(), value)));
     }
 
     #[test]

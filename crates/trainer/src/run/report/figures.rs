@@ -3,7 +3,7 @@
 use super::axis::Scale;
 use super::plot::{Line, Plot, Point, Weight};
 use super::{Report, Series};
-use crate::run::metrics::{FormatStatistics, Record, Spread, TensorKind};
+use crate::run::metrics::{FormatStatistics, Record, Spread, TensorKind, Wire};
 
 /// What concerns all runs.
 pub(super) fn training(report: &Report) -> Vec<Plot> {
@@ -29,6 +29,25 @@ pub(super) fn formats(series: &Series) -> Vec<Plot> {
         plot("Underflow", fraction, Scale::Log, by_kind(series, underflow)),
         plot("Auto-scaling factor μ", "smallest, mean and largest", Scale::Log, vec![mu(series)]),
     ]
+}
+
+/// What ranks sent one another.
+pub(super) fn wire(report: &Report) -> Vec<Plot> {
+    let lines = report.series.iter().enumerate().flat_map(|(colour, series)| {
+        let mib = |wire: &Wire, bytes| Some(exactly(wire.of_a_rank(bytes) / f64::from(1 << 20)));
+        let line = |name, weight, bytes: fn(&Wire) -> u64| {
+            let sent =
+                |record: &Record| record.wire.as_ref().and_then(|wire| mib(wire, bytes(wire)));
+            Line { name, colour, weight, points: points(&series.records, sent) }
+        };
+        let as_bf16 = format!("{} as bf16", series.name);
+        [
+            line(series.name.clone(), Weight::Plain, Wire::bytes),
+            line(as_bf16, Weight::Faint, |wire| wire.bf16),
+        ]
+    });
+    let lines = lines.filter(|line| !line.points.is_empty()).collect();
+    vec![plot("Sent", "MiB a rank and step, beside those of bf16", Scale::Linear, lines)]
 }
 
 fn plot(title: &'static str, caption: &'static str, scale: Scale, lines: Vec<Line>) -> Plot {

@@ -1,8 +1,8 @@
-//! The report's tables: what the runs came to, and what memory they took.
+//! The report's tables: what the runs came to, what memory they took, and what they sent.
 
 use super::{Escaped, MemoryRow, Report, Series};
 use crate::{
-    run::metrics::{Record, training_loss, validation_loss},
+    run::metrics::{Record, Wire, training_loss, validation_loss},
     text::{grouped, trimmed},
 };
 
@@ -25,6 +25,30 @@ pub(super) fn memory(series: &Series) -> String {
     format!(
         "<figure>\n<figcaption><b>{name}</b> bytes on the device</figcaption>\n{table}</figure>\n"
     )
+}
+
+/// A row a kind and collective, of the last step, against what BF16 would have sent; nothing of a run on one rank.
+pub(super) fn wire(series: &Series) -> String {
+    let Some(wire) = series.records.iter().rev().find_map(|record| record.wire.as_ref()) else {
+        return String::new();
+    };
+    let cells = |kind: &str, collective: &str, bytes: u64| {
+        let mean = grouped(wire.of_a_rank(bytes).round() as u64);
+        [Escaped(kind).to_string(), Escaped(collective).to_string(), mean, grouped(bytes)]
+    };
+    let sent = wire.sent.iter();
+    let rows: String =
+        sent.map(|sent| row("td", &cells(&sent.kind, &sent.collective, sent.bytes))).collect();
+    let all = row("th", &cells("all", "", wire.bytes()));
+    let bf16 = row("th", &cells("as bf16", &share(wire), wire.bf16));
+    let (name, table) = (Escaped(&series.name), table(&WIRE, rows + &all + &bf16));
+    format!("<figure>\n<figcaption><b>{name}</b> bytes of a step</figcaption>\n{table}</figure>\n")
+}
+
+/// What was sent, as a part of what BF16 would have sent.
+fn share(wire: &Wire) -> String {
+    let share = trimmed(wire.bytes() as f64 / wire.bf16 as f64);
+    if wire.bf16 > 0 { format!("{share} of it") } else { String::new() }
 }
 
 fn summary_cells(series: &Series, baseline: Option<&Series>) -> Vec<String> {
@@ -128,6 +152,7 @@ const SUMMARY: [&str; 11] = [
     "time",
 ];
 const MEMORY: [&str; 5] = ["kind", "parameters", "planned", "allocated", "bytes a parameter"];
+const WIRE: [&str; 4] = ["kind", "collective", "of a rank, in the mean", "of all ranks"];
 const NONE: &str = "–";
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::f64::consts::PI;
 
 use super::*;
-use crate::run::metrics::{FormatStatistics, Spread, TensorKind, Timing};
+use crate::run::metrics::{FormatStatistics, Spread, TensorKind, Timing, Wire};
 
 /// A run like those that the page is made for, from formulas instead of training.
 fn synthetic(name: &str, steps: u64, penalty: f64, is_low_precision: bool) -> Series {
@@ -40,6 +40,13 @@ fn synthetic(name: &str, steps: u64, penalty: f64, is_low_precision: bool) -> Se
             skipped: 0,
             formats: if is_low_precision { formats.collect() } else { BTreeMap::new() },
             mu: is_low_precision.then_some(Spread { min: mu / 8.0, middle: mu, max: mu * 1.2 }),
+            wire: is_low_precision.then(|| {
+                let books = [
+                    ("FP8 gradients", "reduce_scatter", 3 << 20),
+                    ("weights", "all_gather", 6 << 20),
+                ];
+                Wire::new(4, books, 36 << 20)
+            }),
             timing: Timing { seconds: t * 0.64, tokens_per_second: 3200.0 + 50.0 * wave },
         }
     };
@@ -88,6 +95,11 @@ fn the_page_is_whole_and_loads_nothing() {
         "<b>Underflow</b>",
         "<b>Auto-scaling factor μ</b>",
         "<td>1.0040</td>",
+        "<h2>On the wire</h2>",
+        "<b>Sent</b> MiB a rank and step, beside those of bf16",
+        "<td>FP8 gradients</td><td>reduce_scatter</td><td>786,432</td><td>3,145,728</td>",
+        "<th>all</th><th></th><th>2,359,296</th><th>9,437,184</th>",
+        "<th>as bf16</th><th>0.25 of it</th><th>9,437,184</th><th>37,748,736</th>",
         "<td>master weight</td><td>3,162,112</td><td>6,324,224</td><td>6,324,224</td><td>2</td>",
         "<th>24,248,880</th><th>7</th>",
     ] {
