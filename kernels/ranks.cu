@@ -29,29 +29,34 @@ DEVICE f32 combined(f32 a, f32 b, u32 op) {
     }
 }
 
-// The largest of the elements from i on, of which `elements` are there in all.
-DEVICE u32 largest_of(const Group& g, u64 i, u64 elements) {
-    u32 largest = 0;
-    for (u32 k = 0; k < GROUP; k++) {
-        if (i + k < elements) largest = larger(largest, magnitude_bits(g.v[k]));
+// The reduction over all rows of `n` elements, this thread's group of it.
+DEVICE Group reduced(const View& code, u64 n, u64 i, u32 ranks, u32 op) {
+    // What leaves the first operand as it is: a number loses to none, NaN to each.
+    const f32 start = op == SUM ? 0.0f : op == PRODUCT ? 1.0f : nan_value();
+    Group sum;
+    for (u32 k = 0; k < GROUP; k++) sum.v[k] = start;
+    for (u32 rank = 0; rank < ranks; rank++) {
+        const Group term = load_group(part(code, rank * n, n), i);
+        for (u32 k = 0; k < GROUP; k++) sum.v[k] = combined(sum.v[k], term.v[k], op);
     }
-    return largest;
+    return sum;
 }
 
-extern "C" __global__ void __launch_bounds__(256) reduce_ranks(View code, View y, View amax, u32 ranks, u32 op) {
+extern "C" __global__ void __launch_bounds__(256) reduce_ranks(View code, View scale, View y, u32 ranks, u32 op) {
     const u64 n = y.elements, i = thread_number() * GROUP;
+    if (i >= n) return;
+    const f32 factor = load(scale, 0);
+    Group sum = reduced(code, n, i, ranks, op);
+    for (u32 k = 0; k < GROUP; k++) sum.v[k] = mul_rn(sum.v[k], factor);
+    store_group(y, i, sum);
+}
+
+extern "C" __global__ void __launch_bounds__(256) amax_ranks(View code, View amax, u32 ranks, u32 op) {
+    const u64 n = code.elements / ranks, i = thread_number() * GROUP;
     u32 largest = 0;
     if (i < n) {
-        // What leaves the first operand as it is: a number loses to none, NaN to each.
-        const f32 start = op == SUM ? 0.0f : op == PRODUCT ? 1.0f : nan_value();
-        Group sum;
-        for (u32 k = 0; k < GROUP; k++) sum.v[k] = start;
-        for (u32 rank = 0; rank < ranks; rank++) {
-            const Group term = load_group(part(code, rank * n, n), i);
-            for (u32 k = 0; k < GROUP; k++) sum.v[k] = combined(sum.v[k], term.v[k], op);
-        }
-        store_group(y, i, sum);
-        largest = largest_of(sum, i, n);
+        const Group sum = reduced(code, n, i, ranks, op);
+        for (u32 k = 0; k < GROUP && i + k < n; k++) largest = larger(largest, magnitude_bits(sum.v[k]));
     }
     largest = block_max(largest);
     if (threadIdx.x == 0) raise(amax.as<u32>(), largest);

@@ -133,6 +133,7 @@ const OPERATIONS: &[(&str, Operation)] = &[
     ("add", |q| ops::add(q, &f32(q, 8), &f32(q, 8)).map(drop)),
     ("scale", |q| ops::scale_into(q, &f32(q, 8), &f32(q, 1), &e4m3(q, 8))),
     ("reciprocal", |q| ops::reciprocal(q, &f32(q, 1), &f32(q, 1))),
+    ("rescale", |q| ops::rescale(q, &f32(q, 2), &f32(q, 2), &f32(q, 2), 3)),
     // Tokens in, loss out.
     ("embedding", |q| ops::embedding(q, &u32(q, 6), &f32(q, [16, 8])).map(drop)),
     ("embedding_backward", |q| {
@@ -223,9 +224,10 @@ const OPERATIONS: &[(&str, Operation)] = &[
     }),
     // Collectives.
     ("reduce_ranks", |q| {
-        let (code, y, amax) = (e4m3(q, [3, 8]), f32(q, 8), f32(q, 1));
-        ops::reduce_ranks(q, &code, Reduction::Sum, &y, &amax)
+        let (code, scale, y) = (e4m3(q, [3, 8]), f32(q, 1), e4m3(q, 8));
+        ops::reduce_ranks(q, &code, &scale, Reduction::Sum, &y)
     }),
+    ("amax_ranks", |q| ops::amax_ranks(q, &e4m3(q, [3, 8]), Reduction::Sum, &f32(q, 1))),
     ("sum_counts", |q| {
         let x = tensor(q, DType::U64, [3, 8]);
         ops::sum_counts(q, &x, &tensor(q, DType::U64, 8))

@@ -17,3 +17,17 @@ pub fn reciprocal(queue: &Queue, x: &Tensor, y: &Tensor) -> Result<()> {
     expect::shape("reciprocal", "y", y, x.shape())?;
     queue.launch(Launch::new("reciprocal").read(x).write(y))
 }
+
+/// The scale of a sum over `ranks` whose codes were multiplied by factor once more: scale = RN(ranks * RN(scale *
+/// factor)), and scale_inv = RN(1 / scale): kernel `rescale`. All are F32 of one shape.
+pub fn rescale(
+    queue: &Queue,
+    scale: &Tensor,
+    factor: &Tensor,
+    scale_inv: &Tensor,
+    ranks: usize,
+) -> Result<()> {
+    expect::shape("rescale", "factor", factor, scale.shape())?;
+    expect::shape("rescale", "scale_inv", scale_inv, scale.shape())?;
+    queue.launch(Launch::new("rescale").update(scale).read(factor).write(scale_inv).extent(ranks))
+}

@@ -13,14 +13,14 @@ use crate::{
 pub(super) const KERNELS: &[Kernel] = &[
     Kernel {
         name: "reduce_ranks",
-        doc: "code [ranks, n], y [n]: with x[r] = code[r, i], decoded, and r ascending, y[i] = the plain sum of x from +0 (op 0), each partial \
-              sum rounded to f32, or their product from 1 (op 1), or their minimum (op 2) or maximum (op 3). amax[0] becomes the larger \
-              of itself and y's amax.",
+        doc: "code [ranks, n], y [n]: with x[r] = code[r, i], decoded, and r ascending, s = the plain sum of x from +0 (op 0), each partial \
+              sum rounded to f32, or their product from 1 (op 1), or their minimum (op 2) or maximum (op 3); y[i] = RN(s * scale[0]), rounded \
+              to y's type, FP8 saturating.",
         contract: ExactGivenOrder,
         params: &[
             read("code", STATE),
-            write("y", F32),
-            update("amax", F32),
+            read("scale", F32),
+            write("y", STATE),
             u32("ranks"),
             u32("op"),
         ],
@@ -28,14 +28,32 @@ pub(super) const KERNELS: &[Kernel] = &[
             entries: &[Entry {
                 name: "reduce_ranks",
                 block: BLOCK,
-                grid: |e| groups(e.elements(1)).max(1),
+                grid: |e| groups(e.elements(2)),
             }],
             check: |e| {
                 operation(e, 4)?;
-                if e.extent(3) == 0 {
-                    return Err(e.invalid(3, "at least 1".into(), "0".into()));
-                }
-                e.expect_all(&[(0, e.extent(3).saturating_mul(e.elements(1))), (2, 1)])
+                some_ranks(e, 3)?;
+                e.expect_all(&[(0, e.extent(3).saturating_mul(e.elements(2))), (1, 1)])
+            },
+            scratch: None,
+        }),
+    },
+    Kernel {
+        name: "amax_ranks",
+        doc: "code [ranks, n]: amax[0] becomes the larger of itself and the amax of s, as reduce_ranks has it.",
+        contract: ExactGivenOrder,
+        params: &[read("code", STATE), update("amax", F32), u32("ranks"), u32("op")],
+        code: Code::Cuda(Cuda {
+            entries: &[Entry {
+                name: "amax_ranks",
+                block: BLOCK,
+                grid: |e| groups(e.elements(0) / e.extent(2).max(1)).max(1),
+            }],
+            check: |e| {
+                operation(e, 3)?;
+                some_ranks(e, 2)?;
+                let rows = e.elements(0) / e.extent(2) * e.extent(2);
+                e.expect_all(&[(0, rows), (1, 1)])
             },
             scratch: None,
         }),
@@ -92,6 +110,13 @@ pub(super) const KERNELS: &[Kernel] = &[
         }),
     },
 ];
+
+fn some_ranks(e: &Extents<'_>, index: usize) -> fp8lm_device::Result<()> {
+    match e.extent(index) {
+        0 => Err(e.invalid(index, "at least 1".into(), "0".into())),
+        _ => Ok(()),
+    }
+}
 
 fn operation(e: &Extents<'_>, index: usize) -> fp8lm_device::Result<()> {
     match e.extent(index) {

@@ -5,7 +5,7 @@ use crate::{
     Contract::Exact,
     Cuda, Entry, Kernel,
     code::{BLOCK, groups},
-    kernel::{F32, FLOAT, STATE, read, write},
+    kernel::{F32, FLOAT, STATE, read, u32, update, write},
 };
 
 pub(super) const KERNELS: &[Kernel] = &[
@@ -28,6 +28,21 @@ pub(super) const KERNELS: &[Kernel] = &[
         code: Code::Cuda(Cuda {
             entries: &[Entry { name: "reciprocal", block: BLOCK, grid: |e| groups(e.elements(1)) }],
             check: |e| e.expect(0, e.elements(1)),
+            scratch: None,
+        }),
+    },
+    Kernel {
+        name: "rescale",
+        doc: "scale[i] = RN(ranks * RN(scale[i] * factor[i])), overflow becoming the largest f32 each time; scale_inv[i] = RN(1 / scale[i]).",
+        contract: Exact,
+        params: &[update("scale", F32), read("factor", F32), write("scale_inv", F32), u32("ranks")],
+        code: Code::Cuda(Cuda {
+            entries: &[Entry {
+                name: "rescale",
+                block: BLOCK,
+                grid: |e| e.elements(0).div_ceil(BLOCK as usize),
+            }],
+            check: |e| e.expect_all(&[(1, e.elements(0)), (2, e.elements(0))]),
             scratch: None,
         }),
     },

@@ -7,39 +7,59 @@ use super::Twin;
 use crate::{
     args::Args,
     elementwise,
-    floats::canonical,
-    scale,
+    scale::{self, Amax},
     states::{Aligned, BLOCK, GRAIN, States, blocks},
     workers::{PerGrain, Workers},
 };
 
 pub(super) const TWINS: &[(&str, Twin)] = &[
     ("reduce_ranks", reduce_ranks),
+    ("amax_ranks", amax_ranks),
     ("combine", combine),
     ("sum_counts", sum_counts),
     ("count_largest", count_largest),
 ];
 
 fn reduce_ranks(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
-    let op = Operation::of(args, 4)?;
-    let (ranks, n) = (args.extent(3), args.elements(1));
-    if ranks == 0 {
-        return Err(args.invalid(3, "at least 1".into(), "0".into()));
-    }
+    let (op, ranks, n) = (Operation::of(args, 4)?, some_ranks(args, 3)?, args.elements(2));
     let code = args.states(0, ranks.saturating_mul(n))?;
-    let (amax, y) = (args.write::<f32>(2, 1)?, args.write::<f32>(1, n)?);
-    let mut grains = vec![0.0; n.div_ceil(GRAIN)];
-    let outputs = (&mut *y, PerGrain { values: grains.as_mut_slice(), grain: GRAIN });
+    let scale = args.read::<f32>(1, 1)?[0];
     workers.rows(
         n,
         GRAIN,
-        outputs,
+        args.states_mut(2, n)?,
         #[inline(always)]
-        |range, (y, amax)| {
-            for (block, y) in blocks(range).zip(y.chunks_mut(BLOCK)) {
-                reduce(op, code, (n, ranks), block.start, y);
-                amax.values[0] = scale::amax(amax.values[0], y);
+        |range, mut y| {
+            let mut sums = Aligned::<BLOCK>::default();
+            for block in blocks(range.clone()) {
+                let sums = &mut sums.0[..block.len()];
+                reduce(op, code, (n, ranks), block.start, sums);
+                sums.iter_mut().for_each(|sum| *sum *= scale);
+                y.store(block.start - range.start, sums);
             }
+        },
+    );
+    Ok(())
+}
+
+fn amax_ranks(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
+    let (op, ranks) = (Operation::of(args, 3)?, some_ranks(args, 2)?);
+    let n = args.elements(0) / ranks;
+    let (code, amax) = (args.states(0, ranks * n)?, args.write::<f32>(1, 1)?);
+    let mut grains = vec![0.0; n.div_ceil(GRAIN).max(1)];
+    workers.rows(
+        n,
+        GRAIN,
+        PerGrain { values: grains.as_mut_slice(), grain: GRAIN },
+        #[inline(always)]
+        |range, grain| {
+            let (mut sums, mut amax) = (Aligned::<BLOCK>::default(), Amax::default());
+            for block in blocks(range) {
+                let sums = &mut sums.0[..block.len()];
+                reduce(op, code, (n, ranks), block.start, sums);
+                amax.take(sums);
+            }
+            grain.values[0] = amax.value();
         },
     );
     amax[0] = scale::amax(scale::amax(0.0, &grains), amax);
@@ -62,7 +82,13 @@ fn reduce(
         code.load(rank * n + first, terms);
         y.iter_mut().zip(&*terms).for_each(|(y, term)| *y = op.combine(*y, *term));
     }
-    y.iter_mut().for_each(|y| *y = canonical(*y));
+}
+
+fn some_ranks(args: &Args<'_>, index: usize) -> Result<usize> {
+    match args.extent(index) {
+        0 => Err(args.invalid(index, "at least 1".into(), "0".into())),
+        ranks => Ok(ranks),
+    }
 }
 
 fn combine(args: &mut Args<'_>, workers: &Workers) -> Result<()> {

@@ -17,9 +17,14 @@ pub(super) fn cases() -> Vec<Case> {
                     (9, 300, f32::NAN),
                 ] {
                     let about = format!("{values}, op {op}, {ranks} x {n} {dtype}");
-                    let case = Case::new("reduce_ranks", about);
-                    let case = case.read(values.data(dtype, ranks * n, 1)).write(F32, n);
+                    let code = || values.data(dtype, ranks * n, 1);
+                    let case = Case::new("amax_ranks", about.clone()).read(code());
                     cases.push(case.update(Data::of(&[amax])).u32(ranks).u32(op));
+                    for (to, scale) in [(F32, 1.0f32), (dtype, 0.3)] {
+                        let case = Case::new("reduce_ranks", format!("{about} to {to}"));
+                        let case = case.read(code()).read(Data::of(&[scale])).write(to, n);
+                        cases.push(case.u32(ranks).u32(op));
+                    }
                 }
                 let case = Case::new("combine", format!("{values}, op {op}, {dtype}"));
                 let case = case.read(values.data(dtype, 1003, 2)).read(values.data(dtype, 1003, 3));
@@ -55,7 +60,11 @@ fn counts() -> Vec<Case> {
 fn malformed() -> Vec<Case> {
     let codes = |dtype, n| Values::Ordinary.data(dtype, n, 4);
     let reduce = |about, n, ranks, op| {
-        let case = Case::new("reduce_ranks", about).read(codes(E4M3, n)).write(F32, 4);
+        let case = Case::new("reduce_ranks", about).read(codes(E4M3, n)).read(Data::of(&[1f32]));
+        case.write(F32, 4).u32(ranks).u32(op)
+    };
+    let amax = |about, n, ranks, op| {
+        let case = Case::new("amax_ranks", about).read(codes(E4M3, n));
         case.update(Data::of(&[0f32])).u32(ranks).u32(op)
     };
     let combine = |about, b, op| {
@@ -66,6 +75,9 @@ fn malformed() -> Vec<Case> {
         reduce("no ranks", 0, 0, 0),
         reduce("too few codes", 11, 3, 0),
         reduce("unknown operation", 12, 3, 4),
+        amax("no ranks", 0, 0, 0),
+        amax("a row is not whole", 11, 3, 0),
+        amax("unknown operation", 12, 3, 4),
         Case::new("sum_counts", "too few").read(Data::of(&[1u64, 2, 3])).write(U64, 2).u32(2),
         Case::new("count_largest", "two counts").read(codes(E5M2, 8)).update(Data::of(&[1u64, 2])),
         combine("two formats", codes(E5M2, 8), 0),

@@ -17,6 +17,11 @@ pub(super) fn cases() -> Vec<Case> {
             }
             let case = Case::new("reciprocal", format!("{values}, {n}"));
             cases.push(case.read(values.data(F32, n, 2)).write(F32, n));
+            for ranks in [1, 3, 1 << 24] {
+                let case = Case::new("rescale", format!("{values}, {n}, {ranks} ranks"));
+                let case = case.update(values.data(F32, n, 3)).read(values.data(F32, n, 4));
+                cases.push(case.write(F32, n).u32(ranks));
+            }
         }
     }
     cases
