@@ -28,11 +28,12 @@ pub trait Collectives: fmt::Debug + Send + Sync {
         reduction: Reduction,
     ) -> Result<Pending>;
 
-    /// `parts[r]` becomes what rank r holds in its own, of any length, but of one on all ranks.
+    /// `parts[r]` becomes what rank r holds in its own, of any length, but of one on all ranks. There may be several
+    /// views for each rank, which travel together: number i is for rank i mod size.
     fn all_gather(&self, queue: &Queue, parts: &[View]) -> Result<Pending>;
 
     /// `receives[r]` becomes what rank r sends to this one: its `sends`, at this rank's place. Both sides have the same
-    /// length, which may be 0.
+    /// length, which may be 0. There may be several views for each rank, as in [`all_gather`](Self::all_gather).
     fn all_to_all(&self, queue: &Queue, sends: &[View], receives: &[View]) -> Result<Pending>;
 
     /// `x` becomes what rank `root` holds in it.

@@ -22,8 +22,8 @@ pub fn reduce_ranks(
     queue.launch(launch.extent(ranks).u32(reduction as u32))
 }
 
-/// amax `[1]` (F32) becomes the larger of itself and the amax of what [`reduce_ranks`] makes of code `[ranks, n]` before
-/// its scale: kernel `amax_ranks`.
+/// amax `[1]` (F32) becomes the larger of itself and the amax of what [`reduce_ranks`] makes of code `[ranks, n]`
+/// before its scale: kernel `amax_ranks`.
 pub fn amax_ranks(queue: &Queue, code: &Tensor, reduction: Reduction, amax: &Tensor) -> Result<()> {
     expect::elements("amax_ranks", "amax", amax, 1)?;
     let launch = Launch::new("amax_ranks").read(code).update(amax);

@@ -23,6 +23,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "fp8lm-model", may_use: METHOD },
     Layer { name: "fp8lm-optim", may_use: METHOD },
     // Many machines.
+    Layer { name: "fp8lm-collectives", may_use: METHOD },
     Layer { name: "fp8lm-parallel", may_use: METHOD },
     // A run.
     Layer { name: "fp8lm-data", may_use: &[] },

@@ -1,0 +1,8 @@
+//! Collectives of ranks that are threads.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+mod errors;
+mod gradients;
+mod moving;
+mod reducing;
