@@ -36,6 +36,7 @@ const LAYERS: &[Layer] = &[
             "fp8lm-scaling",
             "fp8lm-model",
             "fp8lm-optim",
+            "fp8lm-collectives",
             "fp8lm-parallel",
             "fp8lm-data",
         ],

@@ -4,25 +4,33 @@
 //! sizes that differ by `d`, it takes the loads to `a - d` and `b + d`, and the sum of their squares down by
 //! `2 d (a - b - d)`: a trade is worth making if `0 < d < a - b`, and the search ends, since sums of squares are whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{greedy, loads};
 
-/// Each tensor's owner. `ranks` is not 0.
+/// Each tensor's owner.
 pub(super) fn owners(sizes: &[u64], ranks: usize) -> Vec<usize> {
     let owners = greedy::owners(sizes, ranks);
     let loads = loads(&owners, sizes, ranks);
-    let mut search = Search { sizes, owners, loads };
+    let mut holdings = vec![Holding::new(); ranks];
+    for (tensor, &owner) in owners.iter().enumerate() {
+        holdings[owner].entry(sizes[tensor]).or_default().insert(tensor);
+    }
+    let mut search = Search { sizes, owners, loads, holdings };
     while let Some(trade) = search.best() {
         search.make(trade);
     }
     search.owners
 }
 
+/// What a rank owns: tensors by size.
+type Holding = BTreeMap<u64, BTreeSet<usize>>;
+
 struct Search<'a> {
     sizes: &'a [u64],
     owners: Vec<usize>,
     loads: Vec<u64>,
+    holdings: Vec<Holding>,
 }
 
 #[derive(Clone, Copy)]
@@ -46,28 +54,21 @@ impl Search<'_> {
         let poorest = ranks.clone().min_by_key(|&rank| self.loads[rank])?;
         // Of equals `max_by_key` takes the last.
         let richest = ranks.clone().rev().max_by_key(|&rank| self.loads[rank])?;
-        let holdings: Vec<_> = ranks.clone().map(|rank| self.holding(rank)).collect();
-        let trade = |(rich, poor)| self.trade(rich, poor, &holdings);
+        let trade = |(rich, poor)| self.trade(rich, poor);
         let by_richest = first_best(ranks.clone().map(|poor| (richest, poor)).filter_map(trade));
         by_richest.or_else(|| first_best(ranks.map(|rich| (rich, poorest)).filter_map(trade)))
     }
 
-    /// The sizes of what a rank owns, and the first tensor of each size.
-    fn holding(&self, rank: usize) -> BTreeMap<u64, usize> {
-        let mut holding = BTreeMap::new();
-        let tensors = self.owners.iter().enumerate().filter(|(_, owner)| **owner == rank);
-        for (tensor, _) in tensors {
-            holding.entry(self.sizes[tensor]).or_insert(tensor);
-        }
-        holding
-    }
-
-    /// The best trade between two ranks.
-    fn trade(&self, rich: usize, poor: usize, holdings: &[BTreeMap<u64, usize>]) -> Option<Trade> {
+    /// The best trade between two ranks. Of equal tensors the first is traded.
+    fn trade(&self, rich: usize, poor: usize) -> Option<Trade> {
         let gap = self.loads[rich].checked_sub(self.loads[poor])?;
-        let offers = holdings[rich].iter();
-        let trades = offers.flat_map(|(&size, &given)| {
-            let takes = holdings[poor].iter().map(|(&size, &taken)| (size, Some(taken)));
+        let first = |rank: usize| {
+            self.holdings[rank]
+                .iter()
+                .filter_map(|(&size, tensors)| Some((size, *tensors.first()?)))
+        };
+        let trades = first(rich).flat_map(|(size, given)| {
+            let takes = first(poor).map(|(size, taken)| (size, Some(taken)));
             takes.chain([(0, None)]).filter_map(move |(back, taken)| {
                 let difference = size.checked_sub(back).filter(|&d| 0 < d && d < gap)?;
                 let gain = u128::from(difference) * u128::from(gap - difference);
@@ -78,12 +79,20 @@ impl Search<'_> {
     }
 
     fn make(&mut self, trade: Trade) {
-        self.owners[trade.given] = trade.poor;
+        self.give(trade.given, trade.poor);
         if let Some(taken) = trade.taken {
-            self.owners[taken] = trade.rich;
+            self.give(taken, trade.rich);
         }
         self.loads[trade.rich] -= trade.difference;
         self.loads[trade.poor] += trade.difference;
+    }
+
+    fn give(&mut self, tensor: usize, to: usize) {
+        let (size, from) = (self.sizes[tensor], std::mem::replace(&mut self.owners[tensor], to));
+        if let Some(tensors) = self.holdings[from].get_mut(&size) {
+            tensors.remove(&tensor);
+        }
+        self.holdings[to].entry(size).or_default().insert(tensor);
     }
 }
 

@@ -1,21 +1,18 @@
 //! FP8-LM's Algorithm 1, known in scheduling as longest processing time first.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BinaryHeap};
 
-/// Each tensor's owner. `ranks` is not 0.
+/// Each tensor's owner.
 pub(super) fn owners(sizes: &[u64], ranks: usize) -> Vec<usize> {
     let mut order: Vec<_> = (0..sizes.len()).collect();
     order.sort_by_key(|&tensor| Reverse(sizes[tensor]));
-    let (mut owners, mut loads) = (vec![0; sizes.len()], vec![0; ranks]);
+    let mut owners = vec![0; sizes.len()];
+    // The least load first, and of equals the lowest rank.
+    let mut loads: BinaryHeap<_> = (0..ranks).map(|rank| Reverse((0, rank))).collect();
     for tensor in order {
-        let owner = least(&loads);
+        let Some(Reverse((load, owner))) = loads.pop() else { break };
         owners[tensor] = owner;
-        loads[owner] += sizes[tensor];
+        loads.push(Reverse((load + sizes[tensor], owner)));
     }
     owners
-}
-
-/// The first of the smallest.
-fn least(loads: &[u64]) -> usize {
-    (0..loads.len()).min_by_key(|&rank| loads[rank]).unwrap_or(0)
 }

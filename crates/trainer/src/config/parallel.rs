@@ -1,5 +1,6 @@
 //! The ranks of a run, and what they share.
 
+use fp8lm_collectives::Algorithm;
 use fp8lm_parallel::{Axis, PartitionRule};
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,7 @@ pub struct ParallelConfig {
     /// Who owns which tensor under ZeRO.
     pub partition: PartitionRule,
     /// How gradients are summed over ranks.
-    pub algorithm: String,
+    pub algorithm: Algorithm,
     /// The most that travels together, in MiB as it travels: tensors share a bucket until it is full.
     pub bucket_mib: u64,
     /// How long a rank waits for others before the run ends with an error.
@@ -36,7 +37,7 @@ impl Default for ParallelConfig {
             pipeline: 1,
             zero: 1,
             partition: PartitionRule::Greedy,
-            algorithm: "round-once".into(),
+            algorithm: Algorithm::RoundOnce,
             bucket_mib: 25,
             timeout_seconds: 300,
         }

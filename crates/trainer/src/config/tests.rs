@@ -3,6 +3,8 @@
 use std::{fs, path::PathBuf};
 
 use super::*;
+use fp8lm_collectives::Algorithm;
+use fp8lm_parallel::PartitionRule;
 use fp8lm_scaling::{Casts, Gemm, Precision, Rounded};
 use toml::{Table, Value};
 
@@ -365,6 +367,18 @@ fn a_rank_sums_its_own_tokens() {
     sets.push("parallel.data=2".into());
     let message = Config::load("tiny", None, &sets).unwrap_err().to_string();
     assert!(message.ends_with("the weight gradient of blocks.0.qkv sums 64 products"), "{message}");
+}
+
+#[test]
+fn every_partition_and_algorithm_has_a_name() {
+    for rule in PartitionRule::ALL {
+        let sets = [format!("parallel.partition={rule}")];
+        assert_eq!(Config::load("tiny", None, &sets).unwrap().parallel.partition, rule);
+    }
+    for algorithm in Algorithm::ALL {
+        let sets = [format!("parallel.algorithm={algorithm}")];
+        assert_eq!(Config::load("tiny", None, &sets).unwrap().parallel.algorithm, algorithm);
+    }
 }
 
 #[test]

@@ -154,7 +154,7 @@ fn add(mut sum: Vec<u64>, bytes: Vec<u64>) -> Vec<u64> {
 }
 
 fn mean(bytes: &[u64]) -> f64 {
-    bytes.iter().sum::<u64>() as f64 / bytes.len() as f64
+    bytes.iter().map(|&bytes| bytes as f64).sum::<f64>() / bytes.len() as f64
 }
 
 fn against(measured: u64, planned: Option<u64>) -> String {

@@ -119,6 +119,15 @@ fn the_largest_configuration_does_not_overflow() {
     assert_eq!(plan.bytes_per_parameter(), 18.0);
     assert_eq!(plan.tokens_per_step(), 1 << 52);
     assert!(!plan.to_string().is_empty());
+    for rule in ["greedy", "balanced"] {
+        let rule = format!("parallel.partition={rule}");
+        let plan = self::plan("quickstart", &[&sets[..], &["parallel.data=65536", &rule]].concat());
+        // Gradients of 2^52 parameters for 65,535 peers, in 4 bytes, are beyond 64 bits.
+        assert_eq!(plan.traffic()[1].bytes, Some(u64::MAX));
+        assert!(
+            ![plan.to_string(), plan.memory_table(&[]), plan.traffic_table()].concat().is_empty()
+        );
+    }
 }
 
 #[test]

@@ -31,18 +31,21 @@ pub(super) fn traffic(tensors: &[PlannedTensor], sharing: &Sharing) -> Vec<Plann
     for tensor in tensors {
         let gradient = tensor.precision.gradient.format.dtype;
         let kind = if gradient == DType::F32 { &mut plain } else { &mut fp8 };
-        kind.add(trips * peers * tensor.elements, gradient, DType::F32);
+        kind.add((trips * peers).saturating_mul(tensor.elements), gradient, DType::F32);
         let replica = tensor.precision.working.unwrap_or(tensor.precision.master.dtype);
         let gathered = if sharing.has_owners() { peers } else { 0 };
-        weights.add(gathered * tensor.elements, replica, DType::BF16);
+        weights.add(gathered.saturating_mul(tensor.elements), replica, DType::BF16);
     }
     vec![fp8, plain, weights, PlannedTraffic { label: SCALARS, bytes: None, bf16: 0 }]
 }
 
 impl PlannedTraffic {
     fn add(&mut self, elements: u64, dtype: DType, of_bf16: DType) {
-        *self.bytes.get_or_insert(0) += elements * dtype.bytes() as u64;
-        self.bf16 += elements * of_bf16.bytes() as u64;
+        let add = |sum: &mut u64, dtype: DType| {
+            *sum = sum.saturating_add(elements.saturating_mul(dtype.bytes() as u64));
+        };
+        add(self.bytes.get_or_insert(0), dtype);
+        add(&mut self.bf16, of_bf16);
     }
 }
 
@@ -50,8 +53,8 @@ impl PlannedTraffic {
 pub(super) fn render(traffic: &[PlannedTraffic], ranks: usize) -> String {
     let mut lines = vec![HEAD.map(str::to_owned)];
     lines.extend(traffic.iter().map(|row| cells(row.label.0, row.bytes, row.bf16, ranks)));
-    let sum = traffic.iter().filter_map(|row| row.bytes).sum();
-    let bf16 = traffic.iter().map(|row| row.bf16).sum();
+    let sum = traffic.iter().filter_map(|row| row.bytes).fold(0, u64::saturating_add);
+    let bf16 = traffic.iter().map(|row| row.bf16).fold(0, u64::saturating_add);
     lines.push(cells("all", Some(sum), bf16, ranks));
     align(&lines)
 }
