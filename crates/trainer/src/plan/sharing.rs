@@ -6,7 +6,7 @@
 //! | 1 | gradients, and what is read: the working copy or, without one, the master | the rest |
 //! | 2 | what is read | the rest |
 
-use fp8lm_parallel::{Partition, PartitionRule};
+use fp8lm_parallel::Partition;
 
 use super::shard::PlannedTensor;
 use crate::config::ParallelConfig;
@@ -30,7 +30,7 @@ impl Sharing {
         let sizes: Vec<_> = tensors.iter().map(|tensor| owned(tensor, zero).iter().sum()).collect();
         let is_shared = zero > 0 && ranks > 1;
         let partition = match is_shared {
-            true => Some(PartitionRule::partition(rule, &sizes, ranks)?),
+            true => Some(rule.partition(&sizes, ranks)?),
             false => None,
         };
         Ok(Self { zero, ranks, partition })

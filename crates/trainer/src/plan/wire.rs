@@ -2,8 +2,8 @@
 //!
 //! With owners (ZeRO 1 and 2) every rank sends its gradients to their owners, a reduce-scatter, and an owner its new
 //! weights to every other rank, an all-gather: for each byte of a tensor, d - 1 bytes between d ranks. Without owners
-//! gradients are all-reduced, which takes both halves, and weights need not travel. That is what `round-once` and
-//! `nccl-ring` send, to the byte. `nccl-tree` sends as much, `halving-doubling` more on ranks that are no power of two.
+//! gradients are all-reduced, which takes both halves, and weights need not travel. Every algorithm sends that, to the
+//! byte, but for the reduce-scatter of `halving-doubling`, which sends more on ranks that are no power of two.
 
 use fp8lm_device::{DType, Label};
 use fp8lm_parallel::{FP8_GRADIENTS, GRADIENTS, SCALARS, WEIGHTS};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fp8lm_collectives::{Algorithm, Step, algorithms::all_gather, chunks};
 use fp8lm_device::Queue;
 use fp8lm_model::Gpt;
 use fp8lm_scaling::{LINEAR, Labels, NAMES, REST};
@@ -89,6 +90,59 @@ fn volumes_follow_from_the_formats() {
         assert_eq!(bf16, 6 * 4 * (linears + rest), "{recipe}");
     }
     assert_eq!(sent(&plan("tiny", &[])), 0, "one rank sends nothing");
+}
+
+/// Bytes that ranks send to others, of chunks that are as long.
+fn counted(chunks: &[u64], steps: impl Fn(usize, usize) -> Vec<Step>, ranks: usize) -> u64 {
+    let sends = (0..ranks).flat_map(|rank| {
+        let steps = steps(rank, ranks).into_iter();
+        let sends = steps.flat_map(|step| match step {
+            Step::Exchange { sends, .. } => sends,
+            Step::Combine { .. } | Step::Reduce { .. } => Vec::new(),
+        });
+        sends.filter(move |send| send.to != rank)
+    });
+    sends.map(|send| chunks[send.chunk]).sum()
+}
+
+/// What the plan says, counted on the steps that collectives take, where chunk r is what rank r owns, or the r-th part of
+/// what is all-reduced.
+#[test]
+fn algorithms_send_what_is_planned() {
+    for ranks in [2, 3, 4, 5, 8] {
+        let data = format!("parallel.data={ranks}");
+        let plan = |zero| plan("tiny", &["recipe.name=bf16", "data.batch=120", &data, zero]);
+        let owners = plan("parallel.zero=1");
+        let [gradients, weights] = [1, 2].map(|row| owners.traffic()[row].bytes.unwrap());
+        let partition = owners.partition().unwrap();
+        let owned = |bytes: u64| {
+            let of = |rank| {
+                partition.owned(rank).map(|tensor| bytes * owners.tensors()[tensor].elements).sum()
+            };
+            (0..ranks).map(of).collect::<Vec<u64>>()
+        };
+        assert_eq!(
+            counted(&owned(2), |rank, size| all_gather::steps(rank, size, size), ranks),
+            weights
+        );
+        let whole = plan("parallel.zero=0");
+        let elements = owners.parameters() as usize;
+        for algorithm in Algorithm::ALL {
+            let scattered =
+                counted(&owned(4), |rank, size| algorithm.reduce_scatter(rank, size), ranks);
+            let parts = chunks(elements, algorithm.chunks(ranks));
+            let parts: Vec<_> = parts.iter().map(|part| 4 * part.len() as u64).collect();
+            let reduced = counted(&parts, |rank, size| algorithm.all_reduce(rank, size), ranks);
+            let planned = (gradients, whole.traffic()[1].bytes.unwrap());
+            let told =
+                format!("{algorithm}, {ranks} ranks: {scattered}, {reduced}, planned {planned:?}");
+            assert_eq!(reduced, planned.1, "{told}");
+            match algorithm == Algorithm::HalvingDoubling && !ranks.is_power_of_two() {
+                true => assert!(scattered > planned.0, "{told}"),
+                false => assert_eq!(scattered, planned.0, "{told}"),
+            }
+        }
+    }
 }
 
 #[test]
