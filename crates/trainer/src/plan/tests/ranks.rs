@@ -105,8 +105,8 @@ fn counted(chunks: &[u64], steps: impl Fn(usize, usize) -> Vec<Step>, ranks: usi
     sends.map(|send| chunks[send.chunk]).sum()
 }
 
-/// What the plan says, counted on the steps that collectives take, where chunk r is what rank r owns, or the r-th part of
-/// what is all-reduced.
+/// What the plan says, counted on the steps that collectives take, where chunk r is what rank r owns, or the r-th part
+/// of what is all-reduced.
 #[test]
 fn algorithms_send_what_is_planned() {
     for ranks in [2, 3, 4, 5, 8] {
