@@ -7,6 +7,7 @@
 
 mod ablation;
 mod cargo;
+mod checkpoint;
 mod compare;
 mod gpu;
 mod kernels;

@@ -1,15 +1,12 @@
 //! The tensors of two checkpoints, by their bytes.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, path::Path};
 
-use anyhow::{Context, Result, bail};
-use safetensors::{SafeTensors, tensor::TensorView};
+use anyhow::{Result, bail};
+use safetensors::tensor::TensorView;
 
 use super::element;
+use crate::checkpoint::{Checkpoints, Tensors, list, read, tensors};
 
 /// The number of tensors in the checkpoint of the newest step that both runs have, and the first element in which the
 /// two checkpoints differ. Two runs without any checkpoint have no tensor in common, and none that differs.
@@ -55,40 +52,10 @@ fn tensor_difference(a: &TensorView<'_>, b: &TensorView<'_>) -> Option<String> {
     Some(format!("element {at:?}: {} against {}", show(a), show(b)))
 }
 
-/// File paths by step.
-type Checkpoints = BTreeMap<u64, PathBuf>;
-type Tensors<'a> = BTreeMap<String, TensorView<'a>>;
-
 fn expect_none(a: &Checkpoints, b: &Checkpoints) -> Result<()> {
     if a.is_empty() && b.is_empty() {
         return Ok(());
     }
     let (a, b): (Vec<_>, Vec<_>) = (a.keys().collect(), b.keys().collect());
     bail!("there is no checkpoint to compare: one run has those of steps {a:?}, the other of {b:?}")
-}
-
-fn list(run: &Path) -> Result<Checkpoints> {
-    let folder = run.join("checkpoints");
-    let entries = fs::read_dir(&folder);
-    let entries = entries.with_context(|| format!("cannot list {}", folder.display()))?;
-    let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    Ok(paths.into_iter().filter_map(|path| Some((step(&path)?, path))).collect())
-}
-
-fn step(path: &Path) -> Option<u64> {
-    let name = path.file_name()?.to_str()?;
-    name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
-}
-
-/// The bytes of a checkpoint and where they come from.
-type File<'a> = (&'a Path, Vec<u8>);
-
-fn read(path: &Path) -> Result<File<'_>> {
-    Ok((path, fs::read(path).with_context(|| format!("cannot read {}", path.display()))?))
-}
-
-fn tensors<'a>((path, bytes): &'a File<'_>) -> Result<Tensors<'a>> {
-    let tensors = SafeTensors::deserialize(bytes);
-    let tensors = tensors.with_context(|| format!("{} is damaged", path.display()))?;
-    Ok(tensors.tensors().into_iter().collect())
 }
