@@ -4,7 +4,10 @@
 mod experiment;
 mod page;
 mod picture;
+mod second_moment;
 mod verdict;
+
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
@@ -20,6 +23,7 @@ use verdict::{Course, Verdict, Yardstick};
 /// What came of a row: its runs, by seed.
 struct Outcome {
     row: &'static Row,
+    folders: Vec<PathBuf>,
     runs: Vec<Vec<Record>>,
     courses: Vec<Course>,
 }
@@ -35,7 +39,8 @@ pub(crate) fn run(experiment: Experiment, seeds: u64) -> Result<bool> {
     let baseline = outcomes.iter().find(|outcome| outcome.row.name == BASELINE);
     let baseline = baseline.context("the experiment has no baseline")?;
     let yardstick = Yardstick::of(&baseline.courses);
-    let table = page::table(&outcomes, &yardstick);
+    let moments = second_moment::table(&outcomes, baseline)?;
+    let table = format!("{}\n{moments}", page::table(&outcomes, &yardstick));
     println!("{table}");
     let docs = cargo::root().join("docs");
     page::write(&docs.join("ablation.md"), experiment.name(), &table)?;
@@ -49,8 +54,9 @@ fn outcome(experiment: Experiment, row: &'static Row, seeds: u64) -> Result<Outc
     let name = experiment.run_name(row);
     let sets: Vec<_> = row.sets.iter().chain(experiment.sets()).copied().collect();
     let contestant = Contestant { name: &name, sets: &sets };
-    let runs = (1..=seeds).map(|seed| training::records(&contestant.run("ablation", seed)?));
-    let runs = runs.collect::<Result<Vec<_>>>()?;
+    let folders = (1..=seeds).map(|seed| contestant.run("ablation", seed));
+    let folders = folders.collect::<Result<Vec<_>>>()?;
+    let runs = folders.iter().map(|run| training::records(run)).collect::<Result<Vec<_>>>()?;
     let courses = runs.iter().map(|records| Course::of(records)).collect::<Result<_>>()?;
-    Ok(Outcome { row, runs, courses })
+    Ok(Outcome { row, folders, runs, courses })
 }

@@ -65,7 +65,12 @@ mod tests {
 
     fn outcome(losses: [f64; 2]) -> Outcome {
         let course = |last| Course { start: 5.5, lowest: last, last, is_finite: true, skipped: 2 };
-        Outcome { row: &ROW, runs: Vec::new(), courses: losses.map(course).to_vec() }
+        Outcome {
+            row: &ROW,
+            folders: Vec::new(),
+            runs: Vec::new(),
+            courses: losses.map(course).to_vec(),
+        }
     }
 
     #[test]
