@@ -102,7 +102,7 @@ impl Execution<'_> {
 
 /// Memory beside the chunks, one slot behind the other.
 struct Slots {
-    memory: Option<Tensor>,
+    memory: Tensor,
     starts: Vec<usize>,
 }
 
@@ -114,21 +114,16 @@ impl Slots {
             *start = end;
             end += length;
         }
-        let memory = (end > 0).then(|| queue.alloc(dtype, end, COMMUNICATION)).transpose()?;
-        Ok(Self { memory, starts })
+        Ok(Self { memory: queue.alloc(dtype, end, COMMUNICATION)?, starts })
     }
 
     fn view(&self, slot: usize, elements: usize) -> View {
-        self.memory().view().slice(self.starts[slot], elements)
+        self.memory.view().slice(self.starts[slot], elements)
     }
 
     /// All slots, which one length makes rows.
     fn inbox(&self, shape: [usize; 2]) -> Tensor {
-        self.memory().reshape(shape)
-    }
-
-    fn memory(&self) -> &Tensor {
-        self.memory.as_ref().expect("chunks that arrive have elements")
+        self.memory.reshape(shape)
     }
 }
 

@@ -15,6 +15,7 @@ mod generate;
 mod list;
 mod plan;
 mod progress;
+mod ranks;
 mod selftest;
 mod stop;
 mod train;

@@ -8,37 +8,40 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use fp8lm_device::Device;
 use fp8lm_ops::Accumulate;
-use fp8lm_sim::Options;
-use fp8lm_trainer::{Config, Ending, Plan, Session, Summary, text::align, write_report};
+use fp8lm_trainer::{Config, Ending, Place, Plan, Session, Summary, text::align, write_report};
 
 use crate::{
-    cli::{ConfigArgs, DeviceArgs, TrainArgs},
+    cli::{ConfigArgs, TrainArgs},
     progress::Progress,
-    stop,
+    ranks, stop,
 };
 
 /// Trains, and prints the summary.
 pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
     let stop = stop::flag()?;
-    let mut sessions = match &args.resume {
+    let runs = match &args.resume {
         Some(folder) => resume(folder, args)?,
         None => create(args)?,
     };
-    for session in &mut sessions {
-        if train(session, &stop, args.quiet)? == Ending::Stopped {
-            return stopped(&sessions[0]);
-        }
+    ranks::run(&args.device, &runs[0].plan, |place| train_all(place, &runs, &stop, args.quiet))
+}
+
+/// A run that is to be begun, or gone on with.
+struct Run {
+    folder: PathBuf,
+    plan: Plan,
+    resumes: bool,
+}
+
+impl Run {
+    fn open(&self, place: &Place) -> Result<Session> {
+        let (folder, plan) = (&self.folder, self.plan.clone());
+        Ok(match self.resumes {
+            true => Session::resume(folder, place, plan)?,
+            false => Session::create(folder, place, plan)?,
+        })
     }
-    let sessions = sessions.iter().collect::<Vec<_>>();
-    let report = sessions[0].folder().report();
-    write_report(&report, &title(&sessions), &sessions)?;
-    if !args.quiet {
-        let summaries = sessions.iter().map(|session| session.summary());
-        print_summary(&summaries.collect::<Result<Vec<_>, _>>()?, &report)?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 impl ConfigArgs {
@@ -55,7 +58,7 @@ impl ConfigArgs {
 }
 
 /// A new run, and the one it is compared with.
-fn create(args: &TrainArgs) -> Result<Vec<Session>> {
+fn create(args: &TrainArgs) -> Result<Vec<Run>> {
     let mut config = args.config.load()?;
     if !args.data.is_empty() {
         config.data.files.clone_from(&args.data);
@@ -77,31 +80,43 @@ fn create(args: &TrainArgs) -> Result<Vec<Session>> {
         Some(folder) => folder.clone(),
         None => new_folder(&args.config.preset, &plan.recipe().name)?,
     };
-    let device = open(&args.device, &plan)?;
-    with_baseline(Session::create(&folder, device, plan)?, &args.device)
+    with_baseline(Run { folder, plan, resumes: false })
 }
 
 /// A run again, and the one it is compared with.
-fn resume(folder: &Path, args: &TrainArgs) -> Result<Vec<Session>> {
+fn resume(folder: &Path, args: &TrainArgs) -> Result<Vec<Run>> {
     let plan = Plan::new(Config::of_run(folder, &args.config.sets())?)?;
-    let device = open(&args.device, &plan)?;
-    with_baseline(Session::resume(folder, device, plan)?, &args.device)
+    with_baseline(Run { folder: folder.to_owned(), plan, resumes: true })
 }
 
-/// The run that `session` is compared with stands in a folder inside its own. Whatever came
+/// The run that `run` is compared with stands in a folder inside its own. Whatever came
 /// between, it is begun if it was not, and gone on with if it was.
-fn with_baseline(session: Session, args: &DeviceArgs) -> Result<Vec<Session>> {
-    let Some(config) = session.trainer().plan().config().baseline() else {
-        return Ok(vec![session]);
-    };
+fn with_baseline(run: Run) -> Result<Vec<Run>> {
+    let Some(config) = run.plan.config().baseline() else { return Ok(vec![run]) };
     let plan = Plan::new(config)?;
-    let folder = session.folder().path().join(format!("baseline-{}", plan.recipe().name));
-    let device = open(args, &plan)?;
-    let baseline = match folder.join("config.toml").exists() {
-        true => Session::resume(&folder, device, plan)?,
-        false => Session::create(&folder, device, plan)?,
-    };
-    Ok(vec![session, baseline])
+    let folder = run.folder.join(format!("baseline-{}", plan.recipe().name));
+    let resumes = folder.join("config.toml").exists();
+    Ok(vec![run, Run { folder, plan, resumes }])
+}
+
+/// Trains on one rank. The first speaks for all.
+fn train_all(place: &Place, runs: &[Run], stop: &Arc<AtomicBool>, quiet: bool) -> Result<ExitCode> {
+    let quiet = quiet || place.rank() > 0;
+    let mut sessions = runs.iter().map(|run| run.open(place)).collect::<Result<Vec<_>>>()?;
+    for session in &mut sessions {
+        if train(session, stop, quiet)? == Ending::Stopped {
+            return stopped(&sessions[0]);
+        }
+    }
+    let sessions = sessions.iter().collect::<Vec<_>>();
+    let Some(folder) = sessions[0].folder() else { return Ok(ExitCode::SUCCESS) };
+    let report = folder.report();
+    write_report(&report, &title(&sessions), &sessions)?;
+    if !quiet {
+        let summaries = sessions.iter().map(|session| session.summary());
+        print_summary(&summaries.collect::<Result<Vec<_>, _>>()?, &report)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn train(session: &mut Session, stop: &Arc<AtomicBool>, quiet: bool) -> Result<Ending> {
@@ -115,18 +130,22 @@ fn train(session: &mut Session, stop: &Arc<AtomicBool>, quiet: bool) -> Result<E
     let mut progress = Progress::new(quiet, &plan.recipe().name, done, steps);
     let ending = session.run(stop, &mut |record| progress.show(record));
     progress.end();
+    let ending = ending?;
+    // Every rank tells of its memory.
+    let usage = session.trainer().usage_by_rank()?;
     if !quiet {
-        let usage = session.trainer().device().usage();
-        let table = session.trainer().plan().memory_table(&[usage]);
+        let table = session.trainer().plan().memory_table(&usage);
         let _ = writeln!(io::stderr(), "\n{table}");
     }
-    Ok(ending?)
+    Ok(ending)
 }
 
 fn stopped(session: &Session) -> Result<ExitCode> {
-    let folder = session.folder().path().display();
-    // A closed error stream must not turn a clean stop into an error.
-    let _ = writeln!(io::stderr(), "stopped; go on with: fp8lm train --resume {folder}");
+    if let Some(folder) = session.folder() {
+        let folder = folder.path().display();
+        // A closed error stream must not turn a clean stop into an error.
+        let _ = writeln!(io::stderr(), "stopped; go on with: fp8lm train --resume {folder}");
+    }
     Ok(stop::interrupted())
 }
 
@@ -173,15 +192,6 @@ fn row(summary: &Summary) -> [String; 8] {
         format!("{:.0}", summary.seconds),
         summary.skipped.to_string(),
     ]
-}
-
-/// The device, with as many threads as the plan wants.
-fn open(args: &DeviceArgs, plan: &Plan) -> Result<Arc<dyn Device>> {
-    let mut options = Options::default();
-    if plan.config().run.threads > 0 {
-        options.threads = plan.config().run.threads;
-    }
-    args.device.open(options, &args.libraries.folders)
 }
 
 /// The first free folder under `runs/`.

@@ -18,12 +18,16 @@
 //!
 //! Limits: tensors are never split between owners; experts and contexts have no axis.
 
+mod data;
 mod error;
+mod host;
 mod mesh;
 mod partition;
 mod traffic;
 
+pub use data::{DataOptions, DataParallel, Zero};
 pub use error::{Error, Result};
+pub use host::gather;
 pub use mesh::{Axis, Coordinate, Mesh};
 pub use partition::{Partition, PartitionRule};
 pub use traffic::{FP8_GRADIENTS, GRADIENTS, SCALARS, WEIGHTS};

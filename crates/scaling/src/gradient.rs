@@ -197,7 +197,12 @@ impl Gradient {
     /// # Panics
     /// If the gradient is another rank's.
     pub fn result(&self) -> &Tensor {
-        self.values.as_ref().expect("a gradient is read on the rank that it stays on")
+        self.kept().expect("a gradient is read on the rank that it stays on")
+    }
+
+    /// The same, or this rank's part before the sum over ranks; none where it neither stays nor is needed now.
+    pub fn kept(&self) -> Option<&Tensor> {
+        self.values.as_ref()
     }
 
     /// What multiplies after decoding, F32 `[1]`.

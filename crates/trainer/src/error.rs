@@ -59,6 +59,17 @@ pub enum Error {
         /// Bytes that are allocated.
         allocated: u64,
     },
+    /// There are more or fewer ranks than were planned.
+    #[error("{planned} ranks were planned and {present} are there")]
+    Ranks {
+        /// Ranks of the plan.
+        planned: usize,
+        /// Ranks that the device's link reaches, this one included.
+        present: usize,
+    },
+    /// What another rank told cannot be read.
+    #[error("what a rank told of its casts: {0}")]
+    Told(#[from] serde_json::Error),
     /// There is nothing to load.
     #[error("{path} holds no checkpoint")]
     NoCheckpoint {

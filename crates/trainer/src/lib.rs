@@ -1,9 +1,8 @@
 //! A training run, from its configuration to its report.
 //!
 //! A [`Config`] is what the user says; a [`Plan`] is a configuration that was checked, with its
-//! memory and traffic; a [`Trainer`] is a model in training on one device; a [`Session`] is a trainer
-//! in a run folder, which writes metrics and checkpoints and goes on after an interruption to the
-//! same bits.
+//! memory and traffic; a [`Trainer`] is a model in training on one device, or one rank's part in it; a [`Session`] is a
+//! trainer in a run folder, which writes metrics and checkpoints and goes on after an interruption to the same bits.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -20,12 +19,13 @@
 //! # Ok::<(), fp8lm_trainer::Error>(())
 //! ```
 //!
-//! Limits: one device, one rank.
+//! Limits: one device a rank.
 
 pub mod config;
 mod corpus;
 mod error;
 mod generate;
+mod place;
 pub mod plan;
 pub mod run;
 mod session;
@@ -34,10 +34,12 @@ mod statistics;
 mod summary;
 pub mod text;
 mod trainer;
+mod usage;
 
 pub use config::Config;
 pub use error::{Error, Result};
 pub use generate::{Generation, Generator};
+pub use place::Place;
 pub use plan::Plan;
 pub use session::{Ending, Session};
 pub use summary::{Summary, write_report};

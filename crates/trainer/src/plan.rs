@@ -12,6 +12,7 @@ use fp8lm_scaling::{LINEAR, Recipe};
 use crate::config::{Config, ConfigError, OptimizerConfig};
 
 mod memory;
+mod ranks;
 mod shard;
 mod sharing;
 mod summary;

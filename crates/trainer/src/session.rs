@@ -3,33 +3,36 @@
 use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Instant,
 };
 
-use fp8lm_device::Device;
-
 use crate::{
-    Plan, Result, Trainer,
+    Place, Plan, Result, Trainer,
     run::{
         RunFolder, checkpoint,
         metrics::{self, MetricsWriter, Record, Timing},
         tensorboard::EventWriter,
     },
+    statistics::Statistics,
 };
 
-/// A run in its folder.
+/// A run in its folder, as one of its ranks has it. Ranks make the same calls at the same time.
 #[derive(Debug)]
 pub struct Session {
     trainer: Trainer,
+    path: PathBuf,
+    /// On the first rank, which writes for all.
+    output: Option<Output>,
+    /// Seconds that earlier sessions of the run took.
+    earlier: f64,
+}
+
+#[derive(Debug)]
+struct Output {
     folder: RunFolder,
     metrics: MetricsWriter,
     events: EventWriter,
-    /// Seconds that earlier sessions of the run took.
-    earlier: f64,
 }
 
 /// How a session ended.
@@ -43,40 +46,42 @@ pub enum Ending {
 
 impl Session {
     /// Starts a run in a new folder.
-    pub fn create(path: &Path, device: Arc<dyn Device>, plan: Plan) -> Result<Self> {
+    pub fn create(path: &Path, place: &Place, plan: Plan) -> Result<Self> {
         let config = plan.config().to_toml()?;
-        let trainer = Trainer::new(device, plan)?;
-        let folder = RunFolder::create(path, &config)?;
-        let metrics = MetricsWriter::create(&folder.metrics())?;
-        let events = EventWriter::create(folder.path(), 0)?;
-        Ok(Self { trainer, folder, metrics, events, earlier: 0.0 })
+        let trainer = Trainer::join(place, plan)?;
+        let output = match place.rank() {
+            0 => Some(Output::create(path, &config)?),
+            _ => None,
+        };
+        Ok(Self { trainer, path: path.to_owned(), output, earlier: 0.0 })
     }
 
-    /// Goes on from the newest checkpoint of a run's folder, or from the start if it has none.
-    pub fn resume(path: &Path, device: Arc<dyn Device>, plan: Plan) -> Result<Self> {
-        let folder = RunFolder::resume(path)?;
+    /// Goes on from the newest checkpoint of a run's folder, or from the start if it has none. The number of ranks need
+    /// not be what it was.
+    pub fn resume(path: &Path, place: &Place, plan: Plan) -> Result<Self> {
+        let folder = match place.rank() {
+            0 => Some(RunFolder::resume(path)?),
+            _ => None,
+        };
         let config = plan.config().to_toml()?;
-        let mut trainer = Trainer::new(device, plan)?;
-        if let Some(checkpoint) = checkpoint::latest(&folder.checkpoints())? {
+        let mut trainer = Trainer::join(place, plan)?;
+        if let Some(checkpoint) = checkpoint::latest(&RunFolder::checkpoints_of(path))? {
             trainer.restore(&checkpoint)?;
         }
-        folder.write_config(&config)?;
         let step = trainer.steps_done();
-        let metrics = MetricsWriter::resume(&folder.metrics(), step)?;
-        let events = EventWriter::create(folder.path(), step)?;
-        let last = metrics::read(&folder.metrics())?.pop();
-        let earlier = last.map_or(0.0, |record| record.timing.seconds);
-        Ok(Self { trainer, folder, metrics, events, earlier })
+        let output = folder.map(|folder| Output::resume(folder, &config, step)).transpose()?;
+        let earlier = output.as_ref().map_or(Ok(0.0), Output::seconds)?;
+        Ok(Self { trainer, path: path.to_owned(), output, earlier })
     }
 
-    /// Trains until the last step, or until `stop` is set; then it saves a checkpoint. `observe`
-    /// sees every record as it is written.
+    /// Trains until the last step, or until `stop` is set on any rank; then it saves a checkpoint. `observe`
+    /// sees every record as it is written, on the first rank.
     pub fn run(&mut self, stop: &AtomicBool, observe: &mut dyn FnMut(&Record)) -> Result<Ending> {
         let started = Instant::now();
         let steps = self.trainer.plan().config().run.steps;
         let mut saved = self.trainer.steps_done();
         while self.trainer.steps_done() < steps {
-            if stop.load(Relaxed) {
+            if self.trainer.any(stop.load(Relaxed))? {
                 if saved < self.trainer.steps_done() {
                     self.save()?;
                 }
@@ -97,9 +102,14 @@ impl Session {
         &self.trainer
     }
 
-    /// The run folder.
-    pub fn folder(&self) -> &RunFolder {
-        &self.folder
+    /// The run folder's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The run folder, on the first rank.
+    pub fn folder(&self) -> Option<&RunFolder> {
+        self.output.as_ref().map(|output| &output.folder)
     }
 
     fn step(&mut self, started: Instant, observe: &mut dyn FnMut(&Record)) -> Result<()> {
@@ -114,7 +124,11 @@ impl Session {
         if !self.is_logged(self.trainer.steps_done()) {
             return Ok(());
         }
-        let (formats, mu) = self.trainer.statistics()?;
+        let statistics = self.trainer.statistics()?;
+        let (Some(output), Some(statistics)) = (&mut self.output, statistics) else {
+            return Ok(());
+        };
+        let Statistics { formats, mu, wire } = statistics;
         let tokens = self.trainer.plan().tokens_per_step();
         let record = Record {
             step: self.trainer.steps_done(),
@@ -126,14 +140,14 @@ impl Session {
             skipped: self.trainer.steps_skipped(),
             formats,
             mu,
-            wire: None,
+            wire,
             timing: Timing {
                 seconds: self.earlier + started.elapsed().as_secs_f64(),
                 tokens_per_second: tokens as f64 / seconds,
             },
         };
-        self.metrics.append(&record)?;
-        self.events.append(&record)?;
+        output.metrics.append(&record)?;
+        output.events.append(&record)?;
         observe(&record);
         Ok(())
     }
@@ -161,15 +175,40 @@ impl Session {
         self.is_due(step, run.log_every) || self.is_due(step, run.evaluate_every)
     }
 
-    /// Metrics first: a checkpoint must not outlive the lines that lead up to it.
-    fn save(&mut self) -> Result<PathBuf> {
-        self.metrics.sync()?;
-        let (tensors, metadata) = self.trainer.snapshot()?;
-        let checkpoints = self.folder.checkpoints();
-        let step = self.trainer.steps_done();
-        let path = checkpoint::save(&checkpoints, step, &tensors, &metadata)?;
+    fn save(&mut self) -> Result<()> {
+        let snapshot = self.trainer.snapshot()?;
+        let (Some(output), Some((tensors, metadata))) = (&self.output, snapshot) else {
+            return Ok(());
+        };
+        // Metrics first: a checkpoint must not outlive the lines that lead up to it.
+        output.metrics.sync()?;
+        let checkpoints = output.folder.checkpoints();
+        checkpoint::save(&checkpoints, self.trainer.steps_done(), &tensors, &metadata)?;
         let keep = self.trainer.plan().config().run.keep_checkpoints;
         checkpoint::keep_last(&checkpoints, NonZeroUsize::new(keep).unwrap_or(NonZeroUsize::MIN))?;
-        Ok(path)
+        Ok(())
+    }
+}
+
+impl Output {
+    fn create(path: &Path, config: &str) -> Result<Self> {
+        let folder = RunFolder::create(path, config)?;
+        let metrics = MetricsWriter::create(&folder.metrics())?;
+        let events = EventWriter::create(folder.path(), 0)?;
+        Ok(Self { folder, metrics, events })
+    }
+
+    /// Goes on after `step`.
+    fn resume(folder: RunFolder, config: &str, step: u64) -> Result<Self> {
+        folder.write_config(config)?;
+        let metrics = MetricsWriter::resume(&folder.metrics(), step)?;
+        let events = EventWriter::create(folder.path(), step)?;
+        Ok(Self { folder, metrics, events })
+    }
+
+    /// The time that the run took so far.
+    fn seconds(&self) -> Result<f64> {
+        let last = metrics::read(&self.folder.metrics())?.pop();
+        Ok(last.map_or(0.0, |record| record.timing.seconds))
     }
 }

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, path::Path};
 
 use fp8lm_device::{DType, Queue, Tensor};
+use fp8lm_parallel::{DataParallel, gather};
 use safetensors::Dtype;
 
 use crate::{
@@ -12,17 +13,20 @@ use crate::{
 };
 
 impl Trainer {
-    /// Everything that a resumed run needs, bit for bit.
-    pub(crate) fn snapshot(&mut self) -> Result<(Tensors<'static>, Metadata)> {
-        let mut tensors = Tensors::new();
-        for (name, tensor) in self.state() {
-            let bytes = Cow::Owned(self.queue.download_bytes(&tensor)?);
-            let shape = tensor.shape().dims().to_vec();
-            tensors.insert(name, Entry { dtype: file_type(tensor.dtype()), shape, bytes });
+    /// Everything that a resumed run needs, bit for bit, on the first rank; every rank must ask.
+    pub(crate) fn snapshot(&mut self) -> Result<Option<(Tensors<'static>, Metadata)>> {
+        let mut tensors = self.own_tensors()?;
+        if self.parallel.as_ref().is_some_and(DataParallel::shares_states) {
+            let bytes = checkpoint::encode(self.steps_done(), &tensors)?;
+            let ranks = gather(&self.queue, self.group.as_ref(), &bytes)?.unwrap_or_default();
+            for (rank, bytes) in ranks.iter().enumerate().skip(1) {
+                let origin = format!("state of rank {rank}");
+                tensors.extend(checkpoint::decode(bytes, Path::new(&origin))?.tensors);
+            }
         }
         let mut metadata = self.identity();
         metadata.insert(SKIPPED.into(), self.steps_skipped().to_string());
-        Ok((tensors, metadata))
+        Ok((self.group.rank() == 0).then_some((tensors, metadata)))
     }
 
     /// Takes up a checkpoint of this model, recipe, seed, corpus and order of data.
@@ -32,12 +36,26 @@ impl Trainer {
         let state = self.state();
         load(&self.queue, path, &checkpoint, &state)?;
         self.gpt.restore(&self.queue, checkpoint.step)?;
+        if let Some(parallel) = &self.parallel {
+            parallel.gather(&self.queue, &self.gpt.parameters_mut())?;
+        }
         let skipped = checkpoint.metadata.get(SKIPPED).and_then(|count| count.parse().ok());
         self.set_steps(checkpoint.step, skipped.unwrap_or(0));
         Ok(())
     }
 
-    /// The tensors that a checkpoint holds, by name: masters, moments, scales, histories.
+    /// What this rank adds to a checkpoint.
+    fn own_tensors(&mut self) -> Result<Tensors<'static>> {
+        let state = self.state().into_iter();
+        let entries = state.map(|(name, tensor)| {
+            let bytes = Cow::Owned(self.queue.download_bytes(&tensor)?);
+            let shape = tensor.shape().dims().to_vec();
+            Ok((name, Entry { dtype: file_type(tensor.dtype()), shape, bytes }))
+        });
+        entries.collect()
+    }
+
+    /// The tensors of a checkpoint that this rank has, by name: masters, moments, scales, histories.
     pub fn state(&mut self) -> Vec<(String, Tensor)> {
         let mut state = self.gpt.state();
         let named = self.gpt.parameters().into_iter().zip(self.optimizer.moments());

@@ -1,23 +1,42 @@
-//! What the casts of a step did, gathered over a model for the metrics.
+//! What the casts of a step did, gathered over a model and all ranks for the metrics.
 
 use std::collections::BTreeMap;
 
-use fp8lm_device::{Result, Tensor};
+use fp8lm_device::Tensor;
 use fp8lm_model::Kind;
+use fp8lm_parallel::gather;
 use fp8lm_scaling::{Reading, ScaleRule, Stored};
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    Trainer,
-    run::metrics::{FormatStatistics, Spread, TensorKind},
+    Result, Trainer,
+    run::metrics::{FormatStatistics, Spread, TensorKind, Wire},
 };
 
-/// Figures of FP8 tensors by kind, and the spread of mu.
-pub(crate) type Statistics = (BTreeMap<TensorKind, FormatStatistics>, Option<Spread>);
+/// Figures of all ranks.
+pub(crate) struct Statistics {
+    /// FP8 tensors, by kind.
+    pub(crate) formats: BTreeMap<TensorKind, FormatStatistics>,
+    /// The spread of mu.
+    pub(crate) mu: Option<Spread>,
+    /// What ranks sent one another; none if there is one.
+    pub(crate) wire: Option<Wire>,
+}
+
+/// What one rank has to tell.
+#[derive(Default, Serialize, Deserialize)]
+struct Told {
+    kinds: BTreeMap<TensorKind, Gathered>,
+    mus: Vec<f32>,
+    /// Bytes sent, by kind and collective.
+    sent: BTreeMap<String, BTreeMap<String, u64>>,
+}
 
 /// The figures of one kind, tensor by tensor.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Gathered {
-    scales: Vec<f64>,
+    /// The bits of f64 logarithms: JSON has not all of them.
+    scales: Vec<u64>,
     elements: u64,
     saturated: u64,
     underflowed: u64,
@@ -32,69 +51,144 @@ impl Trainer {
         Ok(())
     }
 
-    /// What was counted since then.
-    pub(crate) fn statistics(&mut self) -> Result<Statistics> {
-        let mut kinds = BTreeMap::<TensorKind, Gathered>::new();
+    /// What was counted since then, on the first rank; every rank must ask.
+    pub(crate) fn statistics(&mut self) -> Result<Option<Statistics>> {
+        let mut told = Told { sent: self.sent(), ..Told::default() };
+        self.tell_of_activations(&mut told)?;
+        self.tell_of_moments(&mut told)?;
+        // Weights and gradients are the same on all.
+        if self.group.rank() == 0 {
+            self.tell_of_parameters(&mut told)?;
+        }
+        if self.group.size() == 1 {
+            return Ok(Some(told.statistics(None)));
+        }
+        let bytes = serde_json::to_vec(&told)?;
+        let Some(ranks) = gather(&self.queue, self.group.as_ref(), &bytes)? else {
+            return Ok(None);
+        };
+        let mut all = Told::default();
+        for bytes in ranks {
+            all.join(serde_json::from_slice(&bytes)?);
+        }
+        let wire = self.wire(&all);
+        Ok(Some(all.statistics(Some(wire))))
+    }
+
+    fn sent(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
+        let mut sent = BTreeMap::<String, BTreeMap<_, _>>::new();
+        for ((label, operation), bytes) in self.traffic() {
+            sent.entry(label.to_string()).or_default().insert((*operation).to_owned(), *bytes);
+        }
+        sent
+    }
+
+    /// What the ranks sent in all, beside what recipe `bf16` would have sent.
+    fn wire(&self, all: &Told) -> Wire {
+        let books = all.sent.iter().flat_map(|(kind, operations)| {
+            operations.iter().map(|(operation, bytes)| (kind.as_str(), operation.as_str(), *bytes))
+        });
+        let bf16 = self.plan.traffic().iter().map(|row| row.bf16).sum();
+        Wire::new(self.group.size() as u64, books, bf16)
+    }
+
+    fn tell_of_activations(&mut self, told: &mut Told) -> Result<()> {
         for (_, kind, quantizer) in self.gpt.quantizers() {
             let reading = quantizer.meter().read(&self.queue)?;
             if let Some(reading) = reading.filter(|reading| reading.elements > 0) {
-                kinds.entry(kind.into()).or_default().add(reading);
+                told.kinds.entry(kind.into()).or_default().add(reading);
             }
-        }
-        let mut mus = Vec::new();
-        for parameter in self.gpt.parameters() {
-            if let Some(stored) = parameter.quantized() {
-                let factors = self.queue.download::<f32>(&stored.scale_inv)?;
-                let logs = factors.into_iter().map(|factor| -f64::from(factor).log2());
-                kinds.entry(TensorKind::Weight).or_default().scales.extend(logs);
-            }
-            if let Some(reading) = parameter.gradient().reading(&self.queue)? {
-                kinds.entry(TensorKind::Gradient).or_default().add(reading);
-                mus.push(self.scalar(parameter.gradient().mu())?);
-            }
-        }
-        for moments in self.optimizer.moments().iter().flatten() {
-            self.moment(TensorKind::FirstMoment, &moments.first, &mut kinds)?;
-            self.moment(TensorKind::SecondMoment, &moments.second, &mut kinds)?;
-        }
-        let mean = mus.iter().sum::<f64>() / mus.len() as f64;
-        let mu = spread(&mut mus).map(|spread| Spread { middle: mean, ..spread });
-        Ok((kinds.into_iter().map(|(kind, gathered)| (kind, gathered.statistics())).collect(), mu))
-    }
-
-    fn moment(
-        &self,
-        kind: TensorKind,
-        moment: &Stored,
-        kinds: &mut BTreeMap<TensorKind, Gathered>,
-    ) -> Result<()> {
-        if moment.format().rule != ScaleRule::None {
-            let scales = moment.scales(&self.queue)?;
-            let logs = scales.into_iter().map(|scale| f64::from(scale).log2());
-            kinds.entry(kind).or_default().scales.extend(logs);
         }
         Ok(())
     }
 
-    fn scalar(&self, tensor: &Tensor) -> Result<f64> {
-        Ok(self.queue.download::<f32>(tensor)?[0].into())
+    fn tell_of_parameters(&self, told: &mut Told) -> Result<()> {
+        for parameter in self.gpt.parameters() {
+            if let Some(stored) = parameter.quantized() {
+                let factors = self.queue.download::<f32>(&stored.scale_inv)?;
+                let logs = factors.into_iter().map(|factor| -f64::from(factor).log2());
+                told.kinds.entry(TensorKind::Weight).or_default().tell(logs);
+            }
+            if let Some(reading) = parameter.gradient().reading(&self.queue)? {
+                told.kinds.entry(TensorKind::Gradient).or_default().add(reading);
+                told.mus.push(self.scalar(parameter.gradient().mu())?);
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_of_moments(&self, told: &mut Told) -> Result<()> {
+        for moments in self.optimizer.moments().iter().flatten() {
+            self.moment(TensorKind::FirstMoment, &moments.first, told)?;
+            self.moment(TensorKind::SecondMoment, &moments.second, told)?;
+        }
+        Ok(())
+    }
+
+    fn moment(&self, kind: TensorKind, moment: &Stored, told: &mut Told) -> Result<()> {
+        if moment.format().rule != ScaleRule::None {
+            let scales = moment.scales(&self.queue)?;
+            let logs = scales.into_iter().map(|scale| f64::from(scale).log2());
+            told.kinds.entry(kind).or_default().tell(logs);
+        }
+        Ok(())
+    }
+
+    fn scalar(&self, tensor: &Tensor) -> Result<f32> {
+        Ok(self.queue.download::<f32>(tensor)?[0])
+    }
+}
+
+impl Told {
+    fn join(&mut self, other: Self) {
+        self.mus.extend(other.mus);
+        for (kind, operations) in other.sent {
+            let sums = self.sent.entry(kind).or_default();
+            for (operation, bytes) in operations {
+                *sums.entry(operation).or_default() += bytes;
+            }
+        }
+        for (kind, gathered) in other.kinds {
+            self.kinds.entry(kind).or_default().join(gathered);
+        }
+    }
+
+    fn statistics(self, wire: Option<Wire>) -> Statistics {
+        let formats = self.kinds.into_iter().map(|(kind, gathered)| (kind, gathered.statistics()));
+        let mut mus: Vec<f64> = self.mus.into_iter().map(f64::from).collect();
+        let mean = mus.iter().sum::<f64>() / mus.len() as f64;
+        let mu = spread(&mut mus).map(|spread| Spread { middle: mean, ..spread });
+        Statistics { formats: formats.collect(), mu, wire }
     }
 }
 
 impl Gathered {
     fn add(&mut self, reading: Reading) {
-        self.scales.extend(reading.scales.into_iter().map(|scale| f64::from(scale).log2()));
+        self.tell(reading.scales.into_iter().map(|scale| f64::from(scale).log2()));
         self.elements += reading.elements;
         self.saturated += reading.saturated;
         self.underflowed += reading.underflowed;
     }
 
-    fn statistics(mut self) -> FormatStatistics {
+    fn tell(&mut self, logs: impl Iterator<Item = f64>) {
+        self.scales.extend(logs.map(f64::to_bits));
+    }
+
+    fn join(&mut self, other: Self) {
+        self.scales.extend(other.scales);
+        self.elements += other.elements;
+        self.saturated += other.saturated;
+        self.underflowed += other.underflowed;
+    }
+
+    fn statistics(self) -> FormatStatistics {
         let rate = |count| (self.elements > 0).then(|| count as f64 / self.elements as f64);
         FormatStatistics {
             saturation_rate: rate(self.saturated),
             underflow_rate: rate(self.underflowed),
-            log2_scale: spread(&mut self.scales),
+            log2_scale: spread(
+                &mut self.scales.into_iter().map(f64::from_bits).collect::<Vec<_>>(),
+            ),
         }
     }
 }

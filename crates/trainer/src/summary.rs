@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::{
     Result, Session,
     run::{
+        RunFolder,
         metrics::{self, Record},
         report::{self, MemoryRow, Report, Series},
     },
@@ -64,7 +65,7 @@ impl Session {
     }
 
     fn records(&self) -> Result<Vec<Record>> {
-        Ok(metrics::read(&self.folder().metrics())?)
+        Ok(metrics::read(&RunFolder::metrics_of(self.path()))?)
     }
 }
 

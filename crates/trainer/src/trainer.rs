@@ -1,17 +1,21 @@
-//! A model, its optimizer and its data on one device: what a training step is.
+//! A model, its optimizer and its data on one rank: what a training step is.
 
 use std::sync::Arc;
 
-use fp8lm_data::{Batch, Batches, Corpus, Sampling, Split, Validation};
-use fp8lm_device::{Accounted, Alone, DType, Device, Label, Properties, Queue, Tensor};
+use fp8lm_collectives::{Composed, Traffic};
+use fp8lm_data::{Batch, Batches, Corpus, Split, Validation};
+use fp8lm_device::{
+    Accounted, Alone, Collectives, DType, Device, Label, Properties, Queue, Reduction, Tensor,
+};
 use fp8lm_model::{Gpt, Sequences};
 use fp8lm_ops as ops;
-use fp8lm_optim::{AdamW, StepReading};
+use fp8lm_optim::{AdamW, Outcome, StepReading};
+use fp8lm_parallel::{DataParallel, Partition, SCALARS};
 use fp8lm_scaling::Pass;
 
-use crate::{Error, Plan, Result, corpus};
+use crate::{Error, Place, Plan, Result, corpus};
 
-/// A model in training.
+/// A model in training, as one rank has it. Ranks make the same calls at the same time.
 #[derive(Debug)]
 pub struct Trainer {
     pub(crate) queue: Queue,
@@ -19,6 +23,13 @@ pub struct Trainer {
     pub(crate) gpt: Gpt,
     pub(crate) optimizer: AdamW,
     pub(crate) corpus: Arc<Corpus>,
+    pub(crate) group: Arc<dyn Collectives>,
+    /// None if there is one rank.
+    pub(crate) parallel: Option<DataParallel>,
+    /// The group again, for what was sent in it; none if there is one rank.
+    composed: Option<Composed>,
+    /// What the last step sent.
+    traffic: Traffic,
     device: Arc<Accounted>,
     batches: Batches,
     validation: Validation,
@@ -41,35 +52,50 @@ pub struct StepSummary {
 }
 
 impl Trainer {
-    /// A model with initial weights, at step 0.
+    /// A model with initial weights, at step 0, on one rank.
     pub fn new(device: Arc<dyn Device>, plan: Plan) -> Result<Self> {
+        Self::join(&Place::alone(device), plan)
+    }
+
+    /// The part of one rank in a model with initial weights, at step 0.
+    pub fn join(place: &Place, plan: Plan) -> Result<Self> {
         plan.config().expect_trainable()?;
-        let device = Arc::new(Accounted::new(device));
+        expect_ranks(place, &plan)?;
+        let device = Arc::new(Accounted::new(place.device.clone()));
         let queue = Queue::new(device.clone())?;
         expect_room(&queue, &plan)?;
         let corpus = Arc::new(corpus::open(&plan.config().data)?);
         let (batches, validation) = data(&plan, &corpus)?;
         let config = plan.config();
-        let gpt = Gpt::new(&queue, &config.model, plan.recipe(), config.run.seed)?;
+        let mut gpt = Gpt::new(&queue, &config.model, plan.recipe(), config.run.seed)?;
+        let composed = composed(place, &queue, &plan)?;
+        let group: Arc<dyn Collectives> = match &composed {
+            Some(composed) => composed.labelled(SCALARS),
+            None => Arc::new(Alone),
+        };
+        let parallel = parallel(&queue, &group, &plan, &mut gpt)?;
         let optimizer = AdamW::new(&queue, plan.options(), &gpt.parameters())?;
-        let (rows, context) = (config.data.batch, config.model.context);
+        let (rows, context) = (plan.sampling_of_a_rank().batch, config.model.context);
         let sequences = Sequences {
             tokens: queue.alloc(DType::U32, rows * context, BATCH)?,
             targets: queue.alloc(DType::U32, rows * context, BATCH)?,
             context,
         };
         let losses = queue.alloc(DType::F32, config.data.micro_batches, BATCH)?;
-        let batch = Batch::new(rows, context);
         Ok(Self {
             queue,
-            plan,
             gpt,
-            optimizer,
+            optimizer: optimizer.over(group.clone()),
+            plan,
             corpus,
+            group,
+            parallel,
+            composed,
+            traffic: Traffic::new(),
             device,
             batches,
             validation,
-            batch,
+            batch: Batch::new(rows, context),
             sequences,
             losses,
             step: 0,
@@ -79,44 +105,45 @@ impl Trainer {
 
     /// One optimizer step.
     pub fn step(&mut self) -> Result<StepSummary> {
+        self.take_traffic();
         self.gpt.begin_step(&self.queue, self.step)?;
-        let micro_batches = self.plan.config().data.micro_batches;
-        for micro_batch in 0..micro_batches {
-            self.batches.fill(self.step, micro_batch, &mut self.batch)?;
-            self.upload()?;
+        for micro_batch in 0..self.plan.config().data.micro_batches {
             self.micro_batch(micro_batch)?;
         }
         let learning_rate = self.plan.schedule().learning_rate(self.step);
-        let parameters = &mut self.gpt.parameters_mut();
-        let outcome = self.optimizer.step(&self.queue, parameters, learning_rate)?;
-        self.gpt.end_step(&self.queue, &Alone)?;
+        let outcome = self.update(learning_rate)?;
+        self.gpt.end_step(&self.queue, self.group.as_ref())?;
         self.step += 1;
+        self.add_up(&self.losses)?;
         let losses = self.queue.download::<f32>(&self.losses)?;
         let loss = mean(&losses, self.plan.tokens_per_step());
+        self.traffic = self.take_traffic();
         let outcome = outcome.read(&self.queue)?;
         self.skipped += u64::from(outcome.skipped);
         Ok(StepSummary { loss, learning_rate, outcome })
     }
 
-    /// The mean loss over the first `batches` batches of the validation split, in nats a token.
+    /// The mean loss over the first `batches` batches of the validation split, in nats a token. A batch has as many
+    /// sequences as a micro-batch has over all ranks, and each rank takes its part.
     pub fn evaluate(&mut self, batches: usize) -> Result<f64> {
-        let batches = batches.min(self.validation.count());
-        let sum = self.queue.alloc(DType::F32, 1, BATCH)?;
-        let mut sums = Vec::with_capacity(batches);
+        let batches = batches.min(self.validation_batches());
+        let sums = self.queue.alloc(DType::F32, batches, BATCH)?;
         for index in 0..batches {
-            self.validation.fill(index, &mut self.batch)?;
+            let own = index * self.group.size() + self.group.rank();
+            self.validation.fill(own, &mut self.batch)?;
             self.upload()?;
             let loss = self.gpt.forward(&self.queue, &self.sequences, 1.0, Pass::Evaluate)?.0;
-            ops::sum(&self.queue, &loss, &sum)?;
-            sums.push(self.queue.download::<f32>(&sum)?[0]);
+            ops::sum(&self.queue, &loss, &sums.element(index))?;
         }
-        Ok(mean(&sums, (batches * self.batch.inputs.len()) as u64))
+        self.add_up(&sums)?;
+        let tokens = batches * self.batch.inputs.len() * self.group.size();
+        Ok(mean(&self.queue.download::<f32>(&sums)?, tokens as u64))
     }
 
     /// Checks that what is allocated for parameters is what was planned, to the byte.
     pub fn expect_planned_memory(&self) -> Result<()> {
         let usage = self.device.usage();
-        for row in self.plan.memory() {
+        for row in &self.plan.memory_by_rank()[self.group.rank()] {
             let (label, allocated) = (row.label, row.allocated(&usage));
             match row.bytes {
                 Some(planned) if planned != allocated => {
@@ -128,9 +155,24 @@ impl Trainer {
         Ok(())
     }
 
+    /// Whether any rank says so.
+    pub fn any(&self, own: bool) -> Result<bool> {
+        if self.group.size() == 1 {
+            return Ok(own);
+        }
+        let flag = self.queue.upload(&[f32::from(u8::from(own))], 1, BATCH)?;
+        self.group.all_reduce(&self.queue, flag.view(), Reduction::Maximum)?.wait(&self.queue)?;
+        Ok(self.queue.download::<f32>(&flag)? != [0.0])
+    }
+
     /// The number of batches in the validation split.
     pub fn validation_batches(&self) -> usize {
-        self.validation.count()
+        self.validation.count() / self.group.size()
+    }
+
+    /// Its rank among those that train the model, from 0.
+    pub fn rank(&self) -> usize {
+        self.group.rank()
     }
 
     /// Steps done.
@@ -145,6 +187,11 @@ impl Trainer {
 
     pub(crate) fn set_steps(&mut self, done: u64, skipped: u64) {
         (self.step, self.skipped) = (done, skipped);
+    }
+
+    /// What this rank sent in the last step: bytes by kind and collective.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// What is trained, and how.
@@ -167,14 +214,46 @@ impl Trainer {
         &self.corpus
     }
 
+    /// Adds the gradients of one micro-batch. Those of the last begin to be summed over ranks as they come.
     fn micro_batch(&mut self, micro_batch: usize) -> Result<()> {
-        let scale = 1.0 / self.plan.tokens_per_step() as f32;
-        let (loss, stash) = self.gpt.forward(&self.queue, &self.sequences, scale, Pass::Train)?;
-        ops::sum(&self.queue, &loss, &self.losses.element(micro_batch))?;
+        // Ranks take the rows of a micro-batch in turn.
+        let own = micro_batch * self.group.size() + self.group.rank();
+        self.batches.fill(self.step, own, &mut self.batch)?;
+        self.upload()?;
+        let scale = 1.0 / self.plan.tokens_per_rank_and_step() as f32;
         let queue = &self.queue;
-        Ok(self
-            .gpt
-            .backward(queue, stash, &mut |parameter| parameter.gradient_mut().fold(queue))?)
+        let (loss, stash) = self.gpt.forward(queue, &self.sequences, scale, Pass::Train)?;
+        ops::sum(queue, &loss, &self.losses.element(micro_batch))?;
+        let is_last = micro_batch + 1 == self.plan.config().data.micro_batches;
+        let parallel = &mut self.parallel;
+        Ok(self.gpt.backward(queue, stash, &mut |parameter| match parallel {
+            Some(parallel) if is_last => parallel.add(queue, parameter),
+            _ => parameter.gradient_mut().fold(queue),
+        })?)
+    }
+
+    /// Steps the parameters, each on the rank that owns it, and gives them to the others.
+    fn update(&mut self, learning_rate: f64) -> Result<Outcome> {
+        let parameters = &mut self.gpt.parameters_mut();
+        if let Some(parallel) = &mut self.parallel {
+            parallel.finish(&self.queue, parameters)?;
+        }
+        let outcome = self.optimizer.step(&self.queue, parameters, learning_rate)?;
+        if let Some(parallel) = &self.parallel {
+            parallel.gather(&self.queue, parameters)?;
+        }
+        Ok(outcome)
+    }
+
+    /// What was sent since the last time.
+    fn take_traffic(&self) -> Traffic {
+        self.composed.as_ref().map(Composed::take_traffic).unwrap_or_default()
+    }
+
+    /// Sums over ranks.
+    fn add_up(&self, x: &Tensor) -> Result<()> {
+        self.group.all_reduce(&self.queue, x.view(), Reduction::Sum)?.wait(&self.queue)?;
+        Ok(())
     }
 
     fn upload(&self) -> Result<()> {
@@ -190,18 +269,38 @@ pub(crate) fn expect_room(queue: &Queue, plan: &Plan) -> Result<()> {
     if needed <= available { Ok(()) } else { Err(Error::TooLarge { device, needed, available }) }
 }
 
+/// An error unless there are as many ranks as were planned.
+fn expect_ranks(place: &Place, plan: &Plan) -> Result<()> {
+    let (planned, present) = (plan.ranks(), place.ranks());
+    if planned == present { Ok(()) } else { Err(Error::Ranks { planned, present }) }
+}
+
+/// The ranks as a group, if there are several.
+fn composed(place: &Place, queue: &Queue, plan: &Plan) -> Result<Option<Composed>> {
+    let Some(link) = place.link.as_ref().filter(|link| link.size() > 1) else { return Ok(None) };
+    Ok(Some(Composed::new(link.clone(), queue, plan.config().parallel.algorithm)?))
+}
+
+fn parallel(
+    queue: &Queue,
+    group: &Arc<dyn Collectives>,
+    plan: &Plan,
+    gpt: &mut Gpt,
+) -> Result<Option<DataParallel>> {
+    if group.size() == 1 {
+        return Ok(None);
+    }
+    let parameters = &mut gpt.parameters_mut();
+    let owners = plan.partition().map_or(&[][..], Partition::owners);
+    let options = plan.data_options();
+    Ok(Some(DataParallel::new(queue, group, options, parameters, owners)?))
+}
+
 fn data(plan: &Plan, corpus: &Arc<Corpus>) -> Result<(Batches, Validation)> {
-    let config = plan.config();
-    let context = config.model.context;
-    let split = Split::new(corpus.len(), config.data.validation)?;
-    let sampling = Sampling {
-        seed: config.run.seed,
-        batch: config.data.batch,
-        micro_batches: config.data.micro_batches,
-        context,
-    };
+    let sampling = plan.sampling_of_a_rank();
+    let split = Split::new(corpus.len(), plan.config().data.validation)?;
     let batches = Batches::new(corpus, &split, sampling)?;
-    Ok((batches, Validation::new(corpus, &split, config.data.batch, context)?))
+    Ok((batches, Validation::new(corpus, &split, sampling.batch, sampling.context)?))
 }
 
 /// Sums of losses as a mean, in f64.

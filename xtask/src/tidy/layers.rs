@@ -24,7 +24,16 @@ const LAYERS: &[Layer] = &[
     Layer { name: "fp8lm-optim", may_use: METHOD },
     // Many machines.
     Layer { name: "fp8lm-collectives", may_use: METHOD },
-    Layer { name: "fp8lm-parallel", may_use: METHOD },
+    Layer {
+        name: "fp8lm-parallel",
+        may_use: &[
+            "fp8lm-formats",
+            "fp8lm-device",
+            "fp8lm-ops",
+            "fp8lm-scaling",
+            "fp8lm-collectives",
+        ],
+    },
     // A run.
     Layer { name: "fp8lm-data", may_use: &[] },
     Layer {
@@ -59,6 +68,8 @@ const LAYERS: &[Layer] = &[
             "fp8lm-ops",
             "fp8lm-scaling",
             "fp8lm-model",
+            "fp8lm-collectives",
+            "fp8lm-parallel",
             "fp8lm-data",
             "fp8lm-trainer",
             "fp8lm-kernels",

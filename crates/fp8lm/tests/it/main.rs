@@ -5,8 +5,10 @@
 mod bad_input;
 mod devices;
 mod emulate;
+mod failures;
 mod generation;
 mod memory;
 mod plan;
 mod program;
+mod ranks;
 mod resume;

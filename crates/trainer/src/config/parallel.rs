@@ -59,7 +59,7 @@ impl Config {
     /// An error for ranks that can be planned and not run.
     pub fn expect_trainable(&self) -> Result<(), ConfigError> {
         // Axes that no engine has yet.
-        for axis in [Axis::Tensor, Axis::Pipeline, Axis::Data] {
+        for axis in [Axis::Tensor, Axis::Pipeline] {
             let ranks = self.parallel.size(axis);
             if ranks > 1 {
                 return Err(ConfigError::OnlyPlanned { axis, ranks });

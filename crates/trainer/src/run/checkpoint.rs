@@ -81,6 +81,20 @@ pub fn save(
     Ok(path)
 }
 
+/// What [`save`] would write, for a reader without a file.
+pub fn encode(step: u64, tensors: &Tensors<'_>) -> Result<Vec<u8>> {
+    let mut bytes = header::encode(step, tensors, &Metadata::new())?;
+    for (_, entry) in header::in_file_order(tensors) {
+        bytes.extend_from_slice(&entry.bytes);
+    }
+    Ok(bytes)
+}
+
+/// Reads what [`encode`] gave, and checks every byte of it; `origin` stands for it in errors.
+pub fn decode(bytes: &[u8], origin: &Path) -> Result<Checkpoint> {
+    read(bytes, bytes.len() as u64, origin)
+}
+
 /// Reads a checkpoint and checks every byte of it.
 pub fn load(path: &Path) -> Result<Checkpoint> {
     let file = File::open(path).at("open", path)?;

@@ -58,12 +58,22 @@ impl RunFolder {
 
     /// The metrics, `metrics.jsonl`.
     pub fn metrics(&self) -> PathBuf {
-        self.path.join("metrics.jsonl")
+        Self::metrics_of(&self.path)
+    }
+
+    /// The metrics of the run at `path`, whoever may write to it.
+    pub fn metrics_of(path: &Path) -> PathBuf {
+        path.join("metrics.jsonl")
     }
 
     /// The folder of checkpoints, `checkpoints/`.
     pub fn checkpoints(&self) -> PathBuf {
-        self.path.join(CHECKPOINTS)
+        Self::checkpoints_of(&self.path)
+    }
+
+    /// The folder of checkpoints of the run at `path`, whoever may write to it.
+    pub fn checkpoints_of(path: &Path) -> PathBuf {
+        path.join(CHECKPOINTS)
     }
 
     /// The report, `report.html`.

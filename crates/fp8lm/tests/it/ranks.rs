@@ -1,0 +1,143 @@
+//! Training on many ranks: the same bits again and again, whatever shares the work, and the loss of one rank.
+
+use std::{fmt::Display, time::Duration};
+
+use fp8lm_device::Label;
+use fp8lm_parallel::SCALARS;
+use fp8lm_sim::{Emulator, Options, Rank, Streams, World, WorldOptions};
+use fp8lm_trainer::{Config, Place, Plan, Trainer};
+
+/// Losses step by step, and the first rank's part of a checkpoint.
+type Trace = (Vec<f64>, Vec<(String, Vec<u8>)>);
+
+#[test]
+fn threads_and_adversarial_streams_change_no_bit() {
+    let sets = ["parallel.data=4", "data.micro_batches=2"];
+    let reference = train(&sets, 3, 1, Streams::InOrder);
+    for (threads, streams) in [
+        (2, Streams::InOrder),
+        (1, Streams::Adversarial { seed: 1 }),
+        (2, Streams::Adversarial { seed: 2 }),
+        (2, Streams::Adversarial { seed: 3 }),
+    ] {
+        let about = format!("{threads} threads, {streams:?}");
+        assert_same(&about, &train(&sets, 3, threads, streams), &reference);
+    }
+}
+
+#[test]
+fn who_owns_what_changes_no_bit() {
+    let sets = |zero| ["parallel.data=4".to_owned(), format!("parallel.zero={zero}")];
+    let losses = |zero| {
+        let sets = sets(zero);
+        train(&sets, 3, 2, Streams::InOrder).0
+    };
+    let reference = losses(0);
+    assert_eq!(losses(1), reference);
+    assert_eq!(losses(2), reference);
+    let balanced = ["parallel.data=4", "parallel.partition=balanced"];
+    assert_eq!(train(&balanced, 3, 2, Streams::InOrder).0, reference);
+}
+
+#[test]
+fn every_recipe_trains_on_ranks_close_to_one() {
+    for recipe in ["fp32", "bf16", "te", "fp8lm-1", "fp8lm-2", "fp8lm-3", "deepseek-v3"] {
+        let recipe = format!("recipe.name={recipe}");
+        let one = train(&[&*recipe], 12, 2, Streams::InOrder).0;
+        let two = train(&[&*recipe, "parallel.data=2"], 12, 2, Streams::InOrder).0;
+        let (one, two) = (one[11], two[11]);
+        assert!((two / one - 1.0).abs() < 0.01, "{recipe}: {one} on one rank, {two} on two");
+    }
+}
+
+#[test]
+fn every_algorithm_and_head_room_trains() {
+    for algorithm in ["round-once", "nccl-ring", "nccl-tree", "halving-doubling"] {
+        for head_room in ["pre", "post", "auto"] {
+            let sets = [
+                "parallel.data=3".to_owned(),
+                "data.batch=6".to_owned(),
+                format!("parallel.algorithm={algorithm}"),
+                format!("recipe.head_room={head_room}"),
+            ];
+            let losses = train(&sets, 8, 2, Streams::InOrder).0;
+            assert!(losses[7] < losses[0], "{algorithm}, {head_room}: {losses:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_sent_is_what_the_formula_says() {
+    for (recipe, linear, rest) in
+        [("fp8lm-3", 2, 6), ("bf16", 6, 6), ("fp8lm-2", 3, 6), ("fp32", 8, 8)]
+    {
+        for ranks in [2, 4] {
+            let sets = [format!("recipe.name={recipe}"), format!("parallel.data={ranks}")];
+            let plan = plan(&sets);
+            let options = WorldOptions { ranks, ..Default::default() };
+            let world = World::new(&Emulator::default(), options);
+            let sent = world.run(|Rank { device, link }| {
+                let mut trainer = Trainer::join(&Place { device, link: Some(link) }, plan.clone())?;
+                trainer.step()?;
+                Ok::<_, fp8lm_trainer::Error>(trainer.traffic().clone())
+            });
+            let sent = sent.unwrap();
+            let counted: u64 = (0..ranks).map(|rank| world.sent_by(rank).bytes).sum();
+            let told: u64 = sent.iter().flat_map(|traffic| traffic.values()).sum();
+            assert_eq!(told, counted, "{recipe}, {ranks} ranks: what the links have counted");
+            // FP8LM, section 2.3: (b P_linear + 6 P_rest) (d - 1) / d a rank.
+            let model = plan.model();
+            let (linears, others) = (model.linear_parameters(), model.rest_parameters());
+            let formula = (linear * linears + rest * others) * (ranks - 1);
+            let scalars = |(label, _): &(Label, _)| *label == SCALARS;
+            let tensors = sent.iter().flatten().filter(|(kind, _)| !scalars(kind));
+            let tensors: u64 = tensors.map(|(_, bytes)| bytes).sum();
+            assert_eq!(tensors, formula as u64, "{recipe}, {ranks} ranks");
+        }
+    }
+}
+
+/// Trains `tiny` so many steps, every rank a thread.
+fn train(sets: &[impl AsRef<str>], steps: u64, threads: usize, streams: Streams) -> Trace {
+    let plan = plan(sets);
+    let emulator = Emulator::new(Options { threads, ..Options::default() });
+    let timeout = Duration::from_secs(100);
+    let options = WorldOptions { ranks: plan.ranks(), timeout, streams, ..Default::default() };
+    let traces = World::new(&emulator, options).run(|Rank { device, link }| {
+        let trainer = Trainer::join(&Place { device, link: Some(link) }, plan.clone())?;
+        trace(trainer, steps)
+    });
+    let mut traces = traces.unwrap();
+    let first = traces.swap_remove(0);
+    for (rank, (losses, _)) in traces.iter().enumerate() {
+        assert_eq!(*losses, first.0, "the losses that rank {} has seen", rank + 1);
+    }
+    first
+}
+
+fn plan(sets: &[impl AsRef<str>]) -> Plan {
+    let sets: Vec<String> = sets.iter().map(|set| set.as_ref().to_owned()).collect();
+    Plan::new(Config::load("tiny", None, &sets).unwrap()).unwrap()
+}
+
+fn trace(mut trainer: Trainer, steps: u64) -> fp8lm_trainer::Result<Trace> {
+    let mut losses = Vec::new();
+    for _ in 0..steps {
+        losses.push(trainer.step()?.loss);
+    }
+    trainer.expect_planned_memory()?;
+    let mut state = Vec::new();
+    for (name, tensor) in trainer.state() {
+        state.push((name, trainer.queue().download_bytes(&tensor)?));
+    }
+    Ok((losses, state))
+}
+
+fn assert_same(about: &impl Display, (losses, state): &Trace, reference: &Trace) {
+    assert_eq!(*losses, reference.0, "{about}");
+    for ((name, bytes), (expected, reference)) in state.iter().zip(&reference.1) {
+        assert_eq!(name, expected, "{about}");
+        let differs = bytes.iter().zip(reference).position(|(a, b)| a != b);
+        assert_eq!(differs, None, "{about}: first byte of {name} that differs");
+    }
+}

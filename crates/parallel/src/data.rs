@@ -1,0 +1,157 @@
+//! Data-parallel training: gradients are summed over ranks beside the backward pass, and of each parameter one rank
+//! keeps the states and steps it (ZeRO by whole tensors: FP8-LM, section 2.3 and algorithm 1).
+
+use std::{collections::HashMap, mem, sync::Arc};
+
+use fp8lm_collectives::{Algorithm, Owner, Rounding};
+use fp8lm_device::{Collectives, Queue, Reduction, Result, Tensor};
+use fp8lm_ops as ops;
+use fp8lm_scaling::Parameter;
+
+use crate::{FP8_GRADIENTS, GRADIENTS, SCALARS, WEIGHTS};
+
+mod bucket;
+
+use bucket::{Bucket, Sum};
+
+/// What ranks of data-parallel training share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Zero {
+    /// Nothing: each keeps all states.
+    Off,
+    /// Masters and moments (ZeRO stage 1).
+    States,
+    /// And the gradients, once they are summed (stage 2).
+    Gradients,
+}
+
+/// How ranks of data-parallel training work together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataOptions {
+    /// What they share.
+    pub zero: Zero,
+    /// How sums over ranks are made.
+    pub algorithm: Algorithm,
+    /// Bytes of gradients that are summed at once.
+    pub bucket_bytes: usize,
+}
+
+/// This rank's part in data-parallel training.
+#[derive(Debug)]
+pub struct DataParallel {
+    options: DataOptions,
+    /// The rank that owns each parameter, by name.
+    owners: HashMap<String, usize>,
+    gradients: Arc<dyn Collectives>,
+    gradients_fp8: Arc<dyn Collectives>,
+    weights: Arc<dyn Collectives>,
+    scalars: Arc<dyn Collectives>,
+    /// Where gradients are cast and summed, beside the backward pass.
+    side: Queue,
+    bucket: Bucket,
+}
+
+impl DataParallel {
+    /// The part of this rank in `group`; `owners` has the rank that owns each of `parameters`, if states are shared.
+    /// Drops what others own.
+    pub fn new(
+        queue: &Queue,
+        group: &Arc<dyn Collectives>,
+        options: DataOptions,
+        parameters: &mut [&mut Parameter],
+        owners: &[usize],
+    ) -> Result<Self> {
+        let (rank, size) = (group.rank(), group.size());
+        for (index, parameter) in parameters.iter_mut().enumerate() {
+            let is_owned = options.zero == Zero::Off || owners.get(index) == Some(&rank);
+            let stays = is_owned || options.zero != Zero::Gradients;
+            parameter.gradient_mut().share(queue, size, stays)?;
+            if !is_owned {
+                parameter.disown();
+            }
+        }
+        let names = parameters.iter().map(|parameter| parameter.spec().name.clone());
+        Ok(Self {
+            options,
+            owners: names.zip(owners.iter().copied()).collect(),
+            gradients: group.labelled(GRADIENTS),
+            gradients_fp8: group.labelled(FP8_GRADIENTS),
+            weights: group.labelled(WEIGHTS),
+            scalars: group.labelled(SCALARS),
+            side: queue.fork()?,
+            bucket: Bucket::default(),
+        })
+    }
+
+    /// The group, for figures of one number.
+    pub fn scalars(&self) -> &Arc<dyn Collectives> {
+        &self.scalars
+    }
+
+    /// Whether each parameter's states are one rank's alone.
+    pub fn shares_states(&self) -> bool {
+        self.options.zero != Zero::Off
+    }
+
+    /// Takes a parameter whose gradient has all its micro-batches. Once there are enough of them, their sum over ranks
+    /// begins.
+    pub fn add(&mut self, queue: &Queue, parameter: &mut Parameter) -> Result<()> {
+        let owner = match self.shares_states() {
+            true => Owner::Rank(self.owner(parameter)),
+            false => Owner::All,
+        };
+        self.bucket.push(parameter.gradient_mut().hand_out(queue)?, owner);
+        if self.bucket.bytes() < self.options.bucket_bytes {
+            return Ok(());
+        }
+        self.sum(queue)
+    }
+
+    /// Ends the sums: work on `queue` from now on sees them. Then the ranks agree on what casts have lost.
+    pub fn finish(&mut self, queue: &Queue, parameters: &[&mut Parameter]) -> Result<()> {
+        self.sum(queue)?;
+        queue.wait(&self.side.record()?)?;
+        let scaled = parameters.iter().map(|parameter| parameter.gradient());
+        let counters = scaled.filter(|gradient| gradient.is_scaled());
+        let counters: Vec<Tensor> =
+            counters.flat_map(|gradient| gradient.counters().map(Tensor::clone)).collect();
+        ops::agree(queue, self.scalars.as_ref(), Reduction::Sum, &counters)
+    }
+
+    /// Gives every rank the weights that their owners have stepped.
+    pub fn gather(&self, queue: &Queue, parameters: &[&mut Parameter]) -> Result<()> {
+        if !self.shares_states() {
+            return Ok(());
+        }
+        let mut pending = Vec::new();
+        for parameter in parameters {
+            let owner = self.owner(parameter);
+            // Codes first, then what multiplies them.
+            let groups = [&self.weights, &self.scalars];
+            for (tensor, group) in parameter.replica().into_iter().zip(groups) {
+                pending.push(group.broadcast(queue, tensor.view(), owner)?);
+            }
+        }
+        pending.into_iter().try_for_each(|pending| pending.wait(queue))?;
+        parameters.iter().try_for_each(|parameter| parameter.receive(queue))
+    }
+
+    fn owner(&self, parameter: &Parameter) -> usize {
+        self.owners.get(&parameter.spec().name).copied().unwrap_or(0)
+    }
+
+    /// Sums what is in the bucket, behind the work on `queue` so far.
+    fn sum(&mut self, queue: &Queue) -> Result<()> {
+        self.side.wait(&queue.record()?)?;
+        let sum = Sum {
+            plain: self.gradients.as_ref(),
+            scaled: self.gradients_fp8.as_ref(),
+            scalars: self.scalars.as_ref(),
+            rounding: match self.options.algorithm {
+                Algorithm::RoundOnce => Rounding::Once,
+                _ => Rounding::EachHop,
+            },
+        };
+        mem::take(&mut self.bucket).sum(&self.side, sum)
+    }
+}

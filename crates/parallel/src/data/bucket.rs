@@ -1,0 +1,90 @@
+//! Gradients that are summed over ranks at once.
+
+use fp8lm_collectives::{Codes, Owner, Rounding, agree_amaxes, reduce_codes};
+use fp8lm_device::{Collectives, DType, Pending, Queue, Reduction, Result, Tensor};
+use fp8lm_scaling::{GradientCast, SCALES, Unreduced};
+
+/// Gradients that wait for their sum, each with the rank that it is for.
+#[derive(Debug, Default)]
+pub(super) struct Bucket {
+    scaled: Vec<(GradientCast, Owner)>,
+    plain: Vec<(Tensor, Owner)>,
+    bytes: usize,
+}
+
+/// How gradients are summed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sum<'a> {
+    /// The ranks, for gradients in f32.
+    pub(super) plain: &'a dyn Collectives,
+    /// The same, for those in FP8.
+    pub(super) scaled: &'a dyn Collectives,
+    /// The same, for single numbers.
+    pub(super) scalars: &'a dyn Collectives,
+    /// Where sums in FP8 are rounded.
+    pub(super) rounding: Rounding,
+}
+
+impl Bucket {
+    pub(super) fn push(&mut self, gradient: Unreduced, owner: Owner) {
+        match gradient {
+            Unreduced::Scaled(cast) => {
+                self.bytes += cast.values().view().bytes();
+                self.scaled.push((*cast, owner));
+            }
+            Unreduced::Plain(values) => {
+                self.bytes += values.view().bytes();
+                self.plain.push((values, owner));
+            }
+        }
+    }
+
+    /// Bytes that each rank adds to the sums.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Sums what is in it.
+    pub(super) fn sum(self, queue: &Queue, sum: Sum<'_>) -> Result<()> {
+        let started = self.plain.iter().map(|(values, owner)| start(queue, sum, values, *owner));
+        let started = started.collect::<Result<Vec<_>>>()?;
+        self.sum_scaled(queue, sum)?;
+        started.into_iter().try_for_each(|pending| pending.wait(queue))
+    }
+
+    /// Casts under scales that the ranks agree on, and sums the codes.
+    fn sum_scaled(&self, queue: &Queue, sum: Sum<'_>) -> Result<()> {
+        if self.scaled.is_empty() {
+            return Ok(());
+        }
+        let amaxes = queue.alloc(DType::F32, self.scaled.len(), SCALES)?;
+        for (index, (cast, _)) in self.scaled.iter().enumerate() {
+            cast.amax(queue, &amaxes.element(index))?;
+        }
+        agree_amaxes(sum.scalars, queue, &amaxes)?.wait(queue)?;
+        for (index, (cast, _)) in self.scaled.iter().enumerate() {
+            cast.run(queue, &amaxes.element(index))?;
+        }
+        let codes: Vec<_> = self.scaled.iter().map(|(cast, owner)| codes(cast, *owner)).collect();
+        reduce_codes(sum.scaled, queue, &codes, sum.rounding)
+    }
+}
+
+fn codes(cast: &GradientCast, owner: Owner) -> Codes<'_> {
+    let [scale, scale_inv] = cast.scales();
+    let (values, rule, largest) = (cast.values(), cast.rule(), cast.largest());
+    Codes { values, scale, scale_inv, rule, owner, largest }
+}
+
+/// Starts the sum of a gradient that is kept in f32.
+fn start(queue: &Queue, sum: Sum<'_>, values: &Tensor, owner: Owner) -> Result<Pending> {
+    let view = values.view();
+    match owner {
+        Owner::All => sum.plain.all_reduce(queue, view, Reduction::Sum),
+        Owner::Rank(owner) => {
+            let part = |rank| view.slice(0, if rank == owner { view.elements() } else { 0 });
+            let parts: Vec<_> = (0..sum.plain.size()).map(part).collect();
+            sum.plain.reduce_scatter(queue, &parts, Reduction::Sum)
+        }
+    }
+}

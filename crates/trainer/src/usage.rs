@@ -1,0 +1,34 @@
+//! What each rank's memory holds.
+
+use std::collections::BTreeMap;
+
+use fp8lm_device::{Label, Usage};
+use fp8lm_parallel::gather;
+
+use crate::{Result, Trainer};
+
+/// Bytes now and at most, by the label's name.
+type Told = BTreeMap<String, [usize; 2]>;
+
+impl Trainer {
+    /// The books of every rank's memory, in order, on the first; nothing on the others. Every rank must ask.
+    pub fn usage_by_rank(&self) -> Result<Vec<BTreeMap<Label, Usage>>> {
+        let own = self.device().usage();
+        if self.group.size() == 1 {
+            return Ok(vec![own]);
+        }
+        let told = own.iter().map(|(label, usage)| (label.0, [usage.bytes, usage.peak]));
+        let bytes = serde_json::to_vec(&told.collect::<BTreeMap<_, _>>())?;
+        let ranks = gather(&self.queue, self.group.as_ref(), &bytes)?.unwrap_or_default();
+        ranks.iter().map(|bytes| Ok(known(&own, &serde_json::from_slice(bytes)?))).collect()
+    }
+}
+
+/// Those of a rank's labels that this one has as well. All ranks have the same.
+fn known(own: &BTreeMap<Label, Usage>, told: &Told) -> BTreeMap<Label, Usage> {
+    let usage = |label: &Label| {
+        let [bytes, peak] = *told.get(label.0)?;
+        Some((*label, Usage { bytes, peak }))
+    };
+    own.keys().filter_map(usage).collect()
+}
