@@ -10,4 +10,6 @@ mod many;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod ranks;
+#[cfg(test)]
 mod twins;

@@ -109,10 +109,23 @@ fn train(sets: &[impl AsRef<str>], steps: u64, threads: usize, streams: Streams)
     });
     let mut traces = traces.unwrap();
     let first = traces.swap_remove(0);
-    for (rank, (losses, _)) in traces.iter().enumerate() {
-        assert_eq!(*losses, first.0, "the losses that rank {} has seen", rank + 1);
+    for (rank, (losses, state)) in (1..).zip(&traces) {
+        assert_eq!(*losses, first.0, "the losses that rank {rank} has seen");
+        assert_agrees(rank, state, &first.1);
     }
     first
+}
+
+/// What two ranks both keep is the same: histories of amaxes and mu, and under stage 0 everything.
+fn assert_agrees(rank: usize, state: &[(String, Vec<u8>)], first: &[(String, Vec<u8>)]) {
+    let mut both = 0;
+    for (name, bytes) in state {
+        if let Some((_, expected)) = first.iter().find(|(other, _)| other == name) {
+            assert!(bytes == expected, "{name} on rank {rank} is not that of rank 0");
+            both += 1;
+        }
+    }
+    assert!(both > 0, "rank {rank} keeps nothing that rank 0 does");
 }
 
 fn plan(sets: &[impl AsRef<str>]) -> Plan {
