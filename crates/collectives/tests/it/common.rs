@@ -1,14 +1,31 @@
 //! Ranks, and numbers for them.
 
+use std::sync::Arc;
+
 use fp8lm_collectives::{Algorithm, Composed};
 use fp8lm_device::{DType, Label, Queue, Result, Tensor};
-use fp8lm_sim::{Emulator, Rank, World, WorldOptions};
+use fp8lm_sim::{Emulator, Rank, Streams, World, WorldOptions};
 
 pub(crate) const TYPES: [DType; 5] =
     [DType::F32, DType::BF16, DType::F16, DType::E4M3, DType::E5M2];
 
 pub(crate) fn world(ranks: usize) -> World {
     World::new(&Emulator::default(), WorldOptions { ranks, ..WorldOptions::default() })
+}
+
+/// Ranks whose streams do all as late and as oddly as events allow.
+pub(crate) fn adversarial(ranks: usize, seed: u64) -> World {
+    let options =
+        WorldOptions { ranks, streams: Streams::Adversarial { seed }, ..Default::default() };
+    World::new(&Emulator::default(), options)
+}
+
+/// Of each size two worlds: streams in order, and adversarial ones.
+pub(crate) fn worlds(
+    sizes: impl IntoIterator<Item = usize>,
+) -> impl Iterator<Item = (usize, Arc<World>)> {
+    let both = |size| [world(size), adversarial(size, size as u64)].map(Arc::new);
+    sizes.into_iter().flat_map(move |size| both(size).map(|world| (size, world)))
 }
 
 /// What a rank of a test works with.

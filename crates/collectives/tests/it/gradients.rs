@@ -7,7 +7,7 @@ use fp8lm_device::{DType, Label, Queue, Reduction, Result, Tensor};
 use fp8lm_ops::ScaleRule;
 
 use crate::{
-    common::{Member, bytes, on_all, world},
+    common::{Member, bytes, on_all, world, worlds},
     reducing::model,
 };
 
@@ -25,11 +25,10 @@ struct Sum {
 
 #[test]
 fn sums_that_are_rounded_once_have_the_bits_of_their_definition() {
-    for size in 1..=9 {
+    for (size, world) in worlds(1..=9) {
         let cases = cases(size);
-        let all = on_all(&world(size), |member| {
-            reduced(&member.queue, &member.group, &cases, Rounding::Once)
-        });
+        let all =
+            on_all(&world, |member| reduced(&member.queue, &member.group, &cases, Rounding::Once));
         for (index, (dtype, n, owner, rule)) in cases.into_iter().enumerate() {
             let expected = once((dtype, rule), agreed(index), &inputs(dtype, n, index, size));
             for (rank, sums) in all.iter().enumerate() {
@@ -72,11 +71,12 @@ fn an_owner_of_its_own_has_the_bits_that_all_would_have() {
 
 #[test]
 fn sums_that_are_rounded_at_each_hop_are_those_of_the_group() {
-    for (size, algorithm) in
-        [1, 2, 3, 5, 8].into_iter().flat_map(|s| Algorithm::ALL.map(|a| (s, a)))
+    let worlds = worlds([1, 2, 3, 5, 8]);
+    for ((size, world), algorithm) in
+        worlds.flat_map(|world| Algorithm::ALL.map(|algorithm| (world.clone(), algorithm)))
     {
         let cases = cases(size);
-        let all = on_all(&world(size), |Member { queue, group, .. }| {
+        let all = on_all(&world, |Member { queue, group, .. }| {
             let group = group.with_algorithm(algorithm);
             reduced(&queue, &group, &cases, Rounding::EachHop)
         });

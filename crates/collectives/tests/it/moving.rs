@@ -3,15 +3,15 @@
 use fp8lm_collectives::{Algorithm, Collectives, Traffic};
 use fp8lm_device::{DType, Label, Reduction, Result, Tensor, View};
 
-use crate::common::{Member, bytes, on_all, world};
+use crate::common::{Member, adversarial, bytes, on_all, world, worlds};
 
 #[test]
 fn all_gather_brings_parts_of_any_length_and_type() {
-    for size in 1..=9 {
+    for (size, world) in worlds(1..=9) {
         for dtype in [DType::E4M3, DType::U32, DType::F64] {
             for views in [1, 2] {
                 let content = |part: usize| bytes_of(dtype, [3, 0, 100, 1][part % 4], part);
-                let all = on_all(&world(size), |member| {
+                let all = on_all(&world, |member| {
                     let parts = (0..views * size).map(|part| {
                         let own = part % size == member.rank;
                         let content = content(part);
@@ -33,12 +33,12 @@ fn all_gather_brings_parts_of_any_length_and_type() {
 
 #[test]
 fn all_to_all_turns_rows_into_columns() {
-    for size in 1..=9 {
+    for (size, world) in worlds(1..=9) {
         for views in [1, 2] {
             let message = |from: usize, to: usize, view: usize| {
                 bytes_of(DType::U8, (from * 5 + to * 3 + view) % 7, from * 1000 + to * 10 + view)
             };
-            on_all(&world(size), |member| {
+            on_all(&world, |member| {
                 let rank = member.rank;
                 let places = || (0..views).flat_map(|view| (0..size).map(move |peer| (view, peer)));
                 let sends =
@@ -61,8 +61,8 @@ fn all_to_all_turns_rows_into_columns() {
 
 #[test]
 fn broadcast_comes_from_any_root() {
-    for size in 1..=9 {
-        on_all(&world(size), |member| {
+    for (size, world) in worlds(1..=9) {
+        on_all(&world, |member| {
             for root in 0..size {
                 let x = member.tensor(DType::BF16, &bytes(DType::BF16, 33, member.rank))?;
                 member.group.broadcast(&member.queue, x.view(), root)?.wait(&member.queue)?;
@@ -101,20 +101,37 @@ fn groups_within_a_group_count_in_its_books_by_label() {
 }
 
 #[test]
-fn what_was_started_runs_in_order_and_is_waited_for_later() {
-    on_all(&world(3), |Member { rank, queue, group }| {
-        let x = queue.upload(&[rank as f32], 1, Label("test"))?;
-        let y = queue.upload(&[10.0 * rank as f32], 1, Label("test"))?;
-        let ring = group.with_algorithm(Algorithm::NcclRing);
-        let first = group.all_reduce(&queue, x.view(), Reduction::Sum)?;
-        let second = ring.all_reduce(&queue, y.view(), Reduction::Sum)?;
-        assert_eq!((first.views().len(), second.views().len()), (3, 3), "a chunk a rank");
-        second.wait(&queue)?;
-        first.wait(&queue)?;
-        assert_eq!(queue.download::<f32>(&x)?, [3.0]);
-        assert_eq!(queue.download::<f32>(&y)?, [30.0]);
-        Ok(())
+fn what_was_started_runs_beside_what_follows_until_it_is_waited_for() {
+    for seed in 0..20 {
+        on_all(&adversarial(3, seed), |Member { rank, queue, group }| {
+            let upload = |x: f32| queue.upload(&[x; 100], 100, Label("test"));
+            let (x, y, z) = (upload(rank as f32)?, upload(10.0 * rank as f32)?, upload(0.0)?);
+            let ring = group.with_algorithm(Algorithm::NcclRing);
+            let first = group.all_reduce(&queue, x.view(), Reduction::Sum)?;
+            let second = ring.all_reduce(&queue, y.view(), Reduction::Sum)?;
+            assert_eq!((first.views().len(), second.views().len()), (3, 3), "a chunk a rank");
+            fp8lm_ops::fill(&queue, &z, 1.0)?;
+            second.wait(&queue)?;
+            first.wait(&queue)?;
+            fp8lm_ops::accumulate(&queue, &x, &z)?;
+            fp8lm_ops::accumulate(&queue, &y, &z)?;
+            assert_eq!(queue.download::<f32>(&z)?, [34.0; 100]);
+            Ok(())
+        });
+    }
+}
+
+/// Or the test above could not fail.
+#[test]
+fn a_wait_that_is_left_out_shows() {
+    let sums = (0..20).flat_map(|seed| {
+        on_all(&adversarial(3, seed), |Member { queue, group, .. }| {
+            let x = queue.upload(&[1.0f32; 100], 100, Label("test"))?;
+            drop(group.all_reduce(&queue, x.view(), Reduction::Sum)?);
+            queue.download::<f32>(&x)
+        })
     });
+    assert!(sums.into_iter().any(|sum| sum != [3.0; 100]));
 }
 
 fn bytes_of(dtype: DType, elements: usize, seed: usize) -> Vec<u8> {

@@ -5,7 +5,7 @@ pub(crate) mod model;
 use fp8lm_collectives::{Algorithm, Collectives, Tree};
 use fp8lm_device::{DType, Reduction, Result, Tensor};
 
-use crate::common::{Member, TYPES, bytes, expect_bytes, on_all, world};
+use crate::common::{Member, TYPES, bytes, expect_bytes, on_all, world, worlds};
 
 const REDUCTIONS: [Reduction; 4] =
     [Reduction::Sum, Reduction::Product, Reduction::Minimum, Reduction::Maximum];
@@ -13,8 +13,8 @@ const LENGTHS: [usize; 7] = [0, 1, 2, 7, 9, 33, 100];
 
 #[test]
 fn all_reduces_have_the_bits_of_their_definition() {
-    for size in 1..=9 {
-        on_all(&world(size), |member| {
+    for (size, world) in worlds(1..=9) {
+        on_all(&world, |member| {
             for algorithm in Algorithm::ALL {
                 let group = member.group.with_algorithm(algorithm);
                 for (dtype, reduction, n) in cases() {
@@ -33,9 +33,9 @@ fn all_reduces_have_the_bits_of_their_definition() {
 
 #[test]
 fn reduce_scatters_have_the_bits_of_their_definition() {
-    for size in 1..=9 {
+    for (size, world) in worlds(1..=9) {
         let lengths: Vec<_> = (0..size).map(|part| [5, 0, 1, 33][part % 4]).collect();
-        on_all(&world(size), |member| {
+        on_all(&world, |member| {
             for algorithm in Algorithm::ALL {
                 for (dtype, reduction) in types_and_reductions() {
                     let part = |rank, part: usize| bytes(dtype, lengths[part], rank * 64 + part);
