@@ -8,12 +8,12 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use fp8lm_device::Queue;
 use fp8lm_sim::{Emulator, Isa, Options};
 
 use crate::cli::EmulateArgs;
 
 mod adamw;
+mod all_reduce;
 mod call;
 mod decode;
 mod encode;
@@ -43,8 +43,8 @@ fn compute(operation: &Operation, args: &EmulateArgs, input: &Path, output: &Pat
     let isa = isa(&args.isa)?;
     let mut options = Options { isa, ..Options::default() };
     options.threads = args.threads.map_or(options.threads, usize::from);
-    let queue = Queue::new(Arc::new(Emulator::new(options)))?;
-    let call = Call::new(operation, (queue, isa), keys, (input, file::read(input)?))?;
+    let emulator = Arc::new(Emulator::new(options));
+    let call = Call::new(operation, (emulator, isa), keys, (input, file::read(input)?))?;
     file::write(output, (operation.run)(&call)?)
 }
 

@@ -71,6 +71,7 @@ const LAYERS: &[Layer] = &[
             "fp8lm-collectives",
             "fp8lm-parallel",
             "fp8lm-data",
+            "fp8lm-collectives",
             "fp8lm-trainer",
             "fp8lm-kernels",
             "fp8lm-conformance",

@@ -1,10 +1,10 @@
 //! One call of an operation, held against the table.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use anyhow::{Result, bail, ensure};
 use fp8lm_device::{DType, Label, Queue, Tensor};
-use fp8lm_sim::Isa;
+use fp8lm_sim::{Emulator, Isa};
 use safetensors::Dtype;
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
 
 /// Checked keys and tensors, and the machine to compute on.
 pub(super) struct Call {
+    pub(super) emulator: Arc<Emulator>,
     pub(super) queue: Queue,
     pub(super) isa: Isa,
     pub(super) keys: Keys,
@@ -26,11 +27,12 @@ impl Call {
     /// Keys and the tensors of the file at `path`, if they are what the operation takes.
     pub(super) fn new(
         operation: &Operation,
-        (queue, isa): (Queue, Isa),
+        (emulator, isa): (Arc<Emulator>, Isa),
         keys: Keys,
         (path, tensors): (&Path, BTreeMap<String, HostTensor>),
     ) -> Result<Self> {
-        let mut call = Self { queue, isa, keys, tensors, extents: BTreeMap::new() };
+        let (queue, extents) = (Queue::new(emulator.clone())?, BTreeMap::new());
+        let mut call = Self { emulator, queue, isa, keys, tensors, extents };
         let checked = call.check(operation);
         // Whatever is said of a tensor is about this file.
         checked.map_err(|error| match error.to_string().strip_prefix("tensor") {

@@ -4,15 +4,16 @@
 use anyhow::Result;
 use safetensors::Dtype;
 
-use super::{adamw, call::Call, decode, encode, file::HostTensor, gemm, quantize};
+use super::{adamw, all_reduce, call::Call, decode, encode, file::HostTensor, gemm, quantize};
 
 /// Every operation.
-pub(super) const OPERATIONS: [&Operation; 5] = [
+pub(super) const OPERATIONS: [&Operation; 6] = [
     &encode::OPERATION,
     &decode::OPERATION,
     &quantize::OPERATION,
     &gemm::OPERATION,
     &adamw::OPERATION,
+    &all_reduce::OPERATION,
 ];
 
 /// What a user may ask for.

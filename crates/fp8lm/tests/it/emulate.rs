@@ -1,6 +1,7 @@
 //! `fp8lm emulate`: files in, files out.
 
 mod adamw;
+mod all_reduce;
 mod casts;
 mod errors;
 mod gemm;

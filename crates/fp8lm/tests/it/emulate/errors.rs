@@ -11,7 +11,7 @@ use safetensors::Dtype;
 type Named<'a> = &'a [(&'a str, &'a Stored)];
 
 /// The sentence that a call ends in; it leaves no file.
-fn refused(operation: &str, tensors: Named<'_>, sets: &[&str]) -> String {
+pub(super) fn refused(operation: &str, tensors: Named<'_>, sets: &[&str]) -> String {
     let files = Files::new();
     files.save(tensors);
     let sentence = fail(&mut files.call(operation, sets));
@@ -21,7 +21,7 @@ fn refused(operation: &str, tensors: Named<'_>, sets: &[&str]) -> String {
 }
 
 /// The part of a sentence about a tensor behind the name of its file.
-fn behind_the_file(sentence: &str) -> &str {
+pub(super) fn behind_the_file(sentence: &str) -> &str {
     let (file, rest) = sentence.split_once(": ").unwrap();
     assert!(file.ends_with("in.safetensors"), "{sentence}");
     rest
@@ -226,7 +226,7 @@ fn scales_that_a_model_does_not_take_are_named() {
 fn operations_and_machines_are_named() {
     assert_eq!(
         refused("multiply", &[], &[]),
-        "operation `multiply`: expected encode, decode, quantize, gemm or adamw"
+        "operation `multiply`: expected encode, decode, quantize, gemm, adamw or all-reduce"
     );
     let files = Files::new();
     files.save(&[("x", &f32(&[1], &[1.0]))]);
