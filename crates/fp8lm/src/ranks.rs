@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use fp8lm_sim::{Emulator, Options, Rank, RunError, World, WorldOptions};
 use fp8lm_trainer::{Place, Plan};
 
@@ -14,6 +14,7 @@ pub(crate) fn run<T: Send>(
     plan: &Plan,
     body: impl Fn(&Place) -> Result<T> + Sync,
 ) -> Result<T> {
+    plan.config().expect_trainable()?;
     let mut options = Options::default();
     if plan.config().run.threads > 0 {
         options.threads = plan.config().run.threads;
@@ -21,17 +22,27 @@ pub(crate) fn run<T: Send>(
     if plan.ranks() == 1 {
         return body(&Place::alone(args.device.open(options, &args.libraries.folders)?));
     }
-    let Backend::Cpu = args.device else {
-        return Err(anyhow!(
-            "--device {}: expected cpu for {} ranks, which are threads of this process",
-            args.device,
-            plan.ranks()
-        ));
-    };
+    expect_threads(args, plan.ranks())?;
+    // They share the machine's memory.
+    options.memory_bytes /= plan.ranks() as u64;
     let world = World::new(&Emulator::new(options), world_options(plan));
     let all = world.run(|Rank { device, link }| body(&Place { device, link: Some(link) }));
     let first = all.map_err(explain)?.into_iter().next();
     first.ok_or_else(|| anyhow!("a plan has at least one rank"))
+}
+
+/// An error unless so many ranks can be threads of this process.
+fn expect_threads(args: &DeviceArgs, ranks: usize) -> Result<()> {
+    let device = &args.device;
+    ensure!(
+        *device == Backend::Cpu,
+        "--device {device}: expected cpu for {ranks} ranks, which are threads of this process"
+    );
+    ensure!(
+        ranks <= MOST,
+        "parallel.data = {ranks}: expected at most {MOST} ranks, which are threads of this process"
+    );
+    Ok(())
 }
 
 fn world_options(plan: &Plan) -> WorldOptions {
@@ -50,3 +61,6 @@ fn explain(error: RunError<anyhow::Error>) -> anyhow::Error {
         other => anyhow!("{other}"),
     }
 }
+
+/// The most ranks in one process.
+const MOST: usize = 1024;

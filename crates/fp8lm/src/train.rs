@@ -132,7 +132,7 @@ fn train(session: &mut Session, stop: &Arc<AtomicBool>, quiet: bool) -> Result<E
     progress.end();
     let ending = ending?;
     // Every rank tells of its memory.
-    let usage = session.trainer().usage_by_rank()?;
+    let usage = session.measure_memory()?.to_vec();
     if !quiet {
         let table = session.trainer().plan().memory_table(&usage);
         let _ = writeln!(io::stderr(), "\n{table}");

@@ -1,11 +1,14 @@
 //! A run in its folder: steps, metrics, checkpoints, and going on after an interruption.
 
 use std::{
+    collections::BTreeMap,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Instant,
 };
+
+use fp8lm_device::{Label, Usage};
 
 use crate::{
     Place, Plan, Result, Trainer,
@@ -26,6 +29,8 @@ pub struct Session {
     output: Option<Output>,
     /// Seconds that earlier sessions of the run took.
     earlier: f64,
+    /// Of every rank's memory, as it was last measured.
+    usage: Vec<BTreeMap<Label, Usage>>,
 }
 
 #[derive(Debug)]
@@ -53,7 +58,7 @@ impl Session {
             0 => Some(Output::create(path, &config)?),
             _ => None,
         };
-        Ok(Self { trainer, path: path.to_owned(), output, earlier: 0.0 })
+        Ok(Self { trainer, path: path.to_owned(), output, earlier: 0.0, usage: Vec::new() })
     }
 
     /// Goes on from the newest checkpoint of a run's folder, or from the start if it has none. The number of ranks need
@@ -71,7 +76,7 @@ impl Session {
         let step = trainer.steps_done();
         let output = folder.map(|folder| Output::resume(folder, &config, step)).transpose()?;
         let earlier = output.as_ref().map_or(Ok(0.0), Output::seconds)?;
-        Ok(Self { trainer, path: path.to_owned(), output, earlier })
+        Ok(Self { trainer, path: path.to_owned(), output, earlier, usage: Vec::new() })
     }
 
     /// Trains until the last step, or until `stop` is set on any rank; then it saves a checkpoint. `observe`
@@ -95,6 +100,17 @@ impl Session {
             }
         }
         Ok(Ending::Finished)
+    }
+
+    /// Measures the memory of every rank, for the report. The first rank gets the books of all; every rank must ask.
+    pub fn measure_memory(&mut self) -> Result<&[BTreeMap<Label, Usage>]> {
+        self.usage = self.trainer.usage_by_rank()?;
+        Ok(&self.usage)
+    }
+
+    /// What was measured; nothing before that.
+    pub(crate) fn usage(&self) -> &[BTreeMap<Label, Usage>] {
+        &self.usage
     }
 
     /// The trainer.

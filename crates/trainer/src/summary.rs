@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::{
     Result, Session,
+    plan::PlannedRow,
     run::{
         RunFolder,
         metrics::{self, Record},
@@ -58,10 +59,25 @@ impl Session {
         Ok(Series { name, records: self.records()?, memory: self.memory() })
     }
 
-    /// The memory table: what was planned, and what the labelled allocations come to.
+    /// The memory table: what was planned, and what the labelled allocations come to, in the mean of ranks.
     fn memory(&self) -> Vec<MemoryRow> {
-        let usage = self.trainer().device().usage();
-        self.trainer().plan().memory().iter().map(|row| row.report(&usage)).collect()
+        let mut ranks = self.trainer().plan().memory_by_rank().iter().zip(self.usage());
+        let rows = |(planned, usage): (&Vec<PlannedRow>, _)| -> Vec<MemoryRow> {
+            planned.iter().map(|row| row.report(usage)).collect()
+        };
+        let Some(mut sums) = ranks.next().map(rows) else { return Vec::new() };
+        for other in ranks.map(rows) {
+            for (sum, row) in sums.iter_mut().zip(other) {
+                sum.bytes += row.bytes;
+                sum.planned += row.planned;
+            }
+        }
+        let count = self.usage().len() as u64;
+        for sum in &mut sums {
+            sum.bytes /= count;
+            sum.planned /= count;
+        }
+        sums
     }
 
     fn records(&self) -> Result<Vec<Record>> {

@@ -63,7 +63,7 @@ impl Trainer {
         expect_ranks(place, &plan)?;
         let device = Arc::new(Accounted::new(place.device.clone()));
         let queue = Queue::new(device.clone())?;
-        expect_room(&queue, &plan)?;
+        expect_room(&queue, &plan, place.rank())?;
         let corpus = Arc::new(corpus::open(&plan.config().data)?);
         let (batches, validation) = data(&plan, &corpus)?;
         let config = plan.config();
@@ -263,8 +263,8 @@ impl Trainer {
 }
 
 /// An error, before any weight is drawn, if the device is too small for the plan.
-pub(crate) fn expect_room(queue: &Queue, plan: &Plan) -> Result<()> {
-    let needed = plan.memory().iter().filter_map(|row| row.bytes).sum();
+fn expect_room(queue: &Queue, plan: &Plan, rank: usize) -> Result<()> {
+    let needed = plan.memory_by_rank()[rank].iter().filter_map(|row| row.bytes).sum();
     let Properties { name: device, memory_bytes: available } = queue.properties().clone();
     if needed <= available { Ok(()) } else { Err(Error::TooLarge { device, needed, available }) }
 }

@@ -58,6 +58,12 @@ fn ranks_on_the_command_line_are_those_of_the_configuration() {
     let sentence = refused(folder.path(), &["--set", "parallel.data=2", "--ranks", "3"]);
     assert_names(&sentence, &["data.batch = 4", "parallel.data = 3", "such as 3"]);
     assert_names(&refused(folder.path(), &["--ranks", "0"]), &["parallel.data", "0"]);
+    let host = refused(folder.path(), &["--ranks", "2", "--device", "host"]);
+    assert_names(&host, &["--device host", "expected cpu for 2 ranks"]);
+    let many = refused(folder.path(), &["--ranks", "65536", "--set", "data.batch=65536"]);
+    assert_names(&many, &["parallel.data = 65536", "at most 1024"]);
+    let tensor = refused(folder.path(), &["--set", "parallel.tensor=2"]);
+    assert_names(&tensor, &["error: parallel.tensor = 2", "training takes 1"]);
 }
 
 #[test]

@@ -22,16 +22,16 @@ pub(super) fn memory(series: &Series) -> String {
     let total = row("th", &total_cells(&series.memory));
     let name = Escaped(&series.name);
     let table = table(&MEMORY, rows + &total);
-    format!(
-        "<figure>\n<figcaption><b>{name}</b> bytes on the device</figcaption>\n{table}</figure>\n"
-    )
+    let of = match last_wire(series).map_or(1, |wire| wire.ranks) {
+        1 => "bytes on the device".to_owned(),
+        ranks => format!("bytes on a device, in the mean of {ranks} ranks"),
+    };
+    format!("<figure>\n<figcaption><b>{name}</b> {of}</figcaption>\n{table}</figure>\n")
 }
 
 /// A row a kind and collective, of the last step, against what BF16 would have sent; nothing of a run on one rank.
 pub(super) fn wire(series: &Series) -> String {
-    let Some(wire) = series.records.iter().rev().find_map(|record| record.wire.as_ref()) else {
-        return String::new();
-    };
+    let Some(wire) = last_wire(series) else { return String::new() };
     let cells = |kind: &str, collective: &str, bytes: u64| {
         let mean = grouped(wire.of_a_rank(bytes).round() as u64);
         [Escaped(kind).to_string(), Escaped(collective).to_string(), mean, grouped(bytes)]
@@ -43,6 +43,11 @@ pub(super) fn wire(series: &Series) -> String {
     let bf16 = row("th", &cells("as bf16", &share(wire), wire.bf16));
     let (name, table) = (Escaped(&series.name), table(&WIRE, rows + &all + &bf16));
     format!("<figure>\n<figcaption><b>{name}</b> bytes of a step</figcaption>\n{table}</figure>\n")
+}
+
+/// What the last step sent that tells of it.
+fn last_wire(series: &Series) -> Option<&Wire> {
+    series.records.iter().rev().find_map(|record| record.wire.as_ref())
 }
 
 /// What was sent, as a part of what BF16 would have sent.
