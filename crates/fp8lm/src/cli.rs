@@ -79,6 +79,10 @@ pub(crate) struct TrainArgs {
     pub(crate) compare: Option<String>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
+    /// Works off streams as late and in as odd an order as events allow, by a seed, to find a wait that is missing. On
+    /// the emulator alone; no result depends on it.
+    #[arg(long, value_name = "SEED")]
+    pub(crate) adversarial: Option<u64>,
     /// Prints nothing but errors.
     #[arg(long, short)]
     pub(crate) quiet: bool,

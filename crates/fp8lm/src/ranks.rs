@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
-use fp8lm_sim::{Emulator, Options, Rank, RunError, World, WorldOptions};
+use fp8lm_sim::{Emulator, Options, Rank, RunError, Streams, World, WorldOptions};
 use fp8lm_trainer::{Place, Plan};
 
-use crate::{backend::Backend, cli::DeviceArgs};
+use crate::{
+    backend::Backend,
+    cli::{DeviceArgs, TrainArgs},
+};
 
 /// Does `body` on every rank of the plan, and returns what it does on the first.
 pub(crate) fn run<T: Send>(
-    args: &DeviceArgs,
+    args: &TrainArgs,
     plan: &Plan,
     body: impl Fn(&Place) -> Result<T> + Sync,
 ) -> Result<T> {
@@ -19,24 +22,24 @@ pub(crate) fn run<T: Send>(
     if plan.config().run.threads > 0 {
         options.threads = plan.config().run.threads;
     }
-    if plan.ranks() == 1 {
-        return body(&Place::alone(args.device.open(options, &args.libraries.folders)?));
+    let DeviceArgs { device, libraries } = &args.device;
+    if plan.ranks() == 1 && args.adversarial.is_none() {
+        return body(&Place::alone(device.open(options, &libraries.folders)?));
     }
-    expect_threads(args, plan.ranks())?;
+    expect_threads(device, plan.ranks())?;
     // They share the machine's memory.
     options.memory_bytes /= plan.ranks() as u64;
-    let world = World::new(&Emulator::new(options), world_options(plan));
+    let world = World::new(&Emulator::new(options), world_options(args, plan));
     let all = world.run(|Rank { device, link }| body(&Place { device, link: Some(link) }));
     let first = all.map_err(explain)?.into_iter().next();
     first.ok_or_else(|| anyhow!("a plan has at least one rank"))
 }
 
 /// An error unless so many ranks can be threads of this process.
-fn expect_threads(args: &DeviceArgs, ranks: usize) -> Result<()> {
-    let device = &args.device;
+fn expect_threads(device: &Backend, ranks: usize) -> Result<()> {
     ensure!(
         *device == Backend::Cpu,
-        "--device {device}: expected cpu for {ranks} ranks, which are threads of this process"
+        "--device {device}: expected cpu for {ranks} ranks, which are threads of this process, and for adversarial streams"
     );
     ensure!(
         ranks <= MOST,
@@ -45,9 +48,13 @@ fn expect_threads(args: &DeviceArgs, ranks: usize) -> Result<()> {
     Ok(())
 }
 
-fn world_options(plan: &Plan) -> WorldOptions {
+fn world_options(args: &TrainArgs, plan: &Plan) -> WorldOptions {
     let timeout = Duration::from_secs(plan.config().parallel.timeout_seconds);
-    WorldOptions { ranks: plan.ranks(), timeout, checksums: true, ..Default::default() }
+    let streams = match args.adversarial {
+        Some(seed) => Streams::Adversarial { seed },
+        None => Streams::InOrder,
+    };
+    WorldOptions { ranks: plan.ranks(), timeout, checksums: true, streams, ..Default::default() }
 }
 
 /// What the first rank says, it says for all.

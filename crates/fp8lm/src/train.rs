@@ -24,7 +24,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
         Some(folder) => resume(folder, args)?,
         None => create(args)?,
     };
-    ranks::run(&args.device, &runs[0].plan, |place| train_all(place, &runs, &stop, args.quiet))
+    ranks::run(args, &runs[0].plan, |place| train_all(place, &runs, &stop, args.quiet))
 }
 
 /// A run that is to be begun, or gone on with.

@@ -6,6 +6,9 @@ use fp8lm_device::Label;
 use fp8lm_parallel::SCALARS;
 use fp8lm_sim::{Emulator, Options, Rank, Streams, World, WorldOptions};
 use fp8lm_trainer::{Config, Place, Plan, Trainer};
+use tempfile::tempdir;
+
+use crate::program::{assert_same_run, succeed, train as train_by_program};
 
 /// Losses step by step, and the first rank's part of a checkpoint.
 type Trace = (Vec<f64>, Vec<(String, Vec<u8>)>);
@@ -23,6 +26,19 @@ fn threads_and_adversarial_streams_change_no_bit() {
         let about = format!("{threads} threads, {streams:?}");
         assert_same(&about, &train(&sets, 3, threads, streams), &reference);
     }
+}
+
+#[test]
+fn the_program_gives_the_same_bits_again_on_any_streams() {
+    let folder = tempdir().unwrap();
+    let run = |name: &str, args: &[&str]| {
+        let path = folder.path().join(name);
+        succeed(train_by_program(&path).args(["--quiet", "--ranks", "4"]).args(args));
+        path
+    };
+    let reference = run("reference", &["--set", "run.threads=1"]);
+    assert_same_run(&reference, &run("again", &["--set", "run.threads=2"]), 20);
+    assert_same_run(&reference, &run("adversarial", &["--adversarial", "7"]), 20);
 }
 
 #[test]
