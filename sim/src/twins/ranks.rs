@@ -3,12 +3,14 @@
 use fp8lm_device::{DType, Result};
 use fp8lm_formats::{E4M3, E5M2};
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
 use super::Twin;
 use crate::{
     args::Args,
-    elementwise,
-    scale::{self, Amax},
-    states::{Aligned, BLOCK, GRAIN, States, blocks},
+    elementwise, scale,
+    states::{Aligned, BLOCK, GRAIN, Slice, States, blocks},
     workers::{PerGrain, Workers},
 };
 
@@ -53,13 +55,12 @@ fn amax_ranks(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
         PerGrain { values: grains.as_mut_slice(), grain: GRAIN },
         #[inline(always)]
         |range, grain| {
-            let (mut sums, mut amax) = (Aligned::<BLOCK>::default(), Amax::default());
+            let mut sums = Aligned::<BLOCK>::default();
             for block in blocks(range) {
                 let sums = &mut sums.0[..block.len()];
                 reduce(op, code, (n, ranks), block.start, sums);
-                amax.take(sums);
+                grain.values[0] = scale::amax(grain.values[0], sums);
             }
-            grain.values[0] = amax.value();
         },
     );
     amax[0] = scale::amax(scale::amax(0.0, &grains), amax);
@@ -75,6 +76,8 @@ fn reduce(
     first: usize,
     y: &mut [f32],
 ) {
+    let wide = sum_wide(op, code, (n, ranks), first, y);
+    let (first, y) = (first + wide, &mut y[wide..]);
     let mut terms = Aligned::<BLOCK>::default();
     let terms = &mut terms.0[..y.len()];
     y.fill(op.start());
@@ -82,6 +85,31 @@ fn reduce(
         code.load(rank * n + first, terms);
         y.iter_mut().zip(&*terms).for_each(|(y, term)| *y = op.combine(*y, *term));
     }
+}
+
+/// Sums as many elements as the instructions of AVX-512 take, if there are any.
+#[inline(always)]
+fn sum_wide(
+    op: Operation,
+    code: States<'_>,
+    rows: (usize, usize),
+    first: usize,
+    y: &mut [f32],
+) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if op == Operation::Sum && code.isa.has_avx512() {
+        let (groups, _) = y.as_chunks_mut();
+        // SAFETY: the features were found when the instruction set was made.
+        unsafe {
+            match code.slice {
+                Slice::E4M3(codes) => avx512::sum(codes, rows, first, groups),
+                Slice::E5M2(codes) => avx512::sum(codes, rows, first, groups),
+                _ => return 0,
+            }
+        }
+        return groups.len() * avx512::WIDTH;
+    }
+    0
 }
 
 fn some_ranks(args: &Args<'_>, index: usize) -> Result<usize> {

@@ -136,6 +136,8 @@ const UNSAFE: &[&str] = &[
     "sim/src/twins/gemm/avx512.rs",
     "sim/src/twins/gemm/fp8/avx512.rs",
     "sim/src/twins/gemm/halves/avx512.rs",
+    "sim/src/twins/ranks.rs",
+    "sim/src/twins/ranks/avx512.rs",
 ];
 
 #[cfg(test)]
