@@ -20,7 +20,7 @@ pub fn core(size: usize) -> usize {
     1 << size.max(1).ilog2()
 }
 
-/// An all-reduce of [`core`] chunks.
+/// An all-reduce of [`core()`] chunks.
 #[must_use]
 pub fn steps(rank: usize, size: usize) -> Vec<Step> {
     let core = core(size);
