@@ -48,3 +48,8 @@ pub use fp8lm_device::{Alone, Collectives};
 pub use rescaled::{Owner, Shared, agree_amaxes, reduce_rescaled};
 pub use step::{Place, Receive, Send, Step, chunks};
 pub use tree::Tree;
+
+/// The README's example runs too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

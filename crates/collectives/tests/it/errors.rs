@@ -1,10 +1,10 @@
 //! Calls that no group can carry out, and ranks that do not agree.
 
-use std::error::Error as _;
+use std::{error::Error as _, time::Duration};
 
 use fp8lm_collectives::{Collectives, Error, Tree};
 use fp8lm_device::{DType, Label, LinkError, Reduction};
-use fp8lm_sim::RunError;
+use fp8lm_sim::{Emulator, Fault, RunError, Streams, World, WorldOptions};
 
 use crate::common::{Member, on_all, world};
 
@@ -37,7 +37,13 @@ fn what_is_wrong_with_a_call_is_told_at_once() {
 
 /// Every rank must end with the same error.
 fn disagree(body: impl Fn(&Member) -> fp8lm_device::Result<()> + Sync) -> LinkError {
-    let world = world(3);
+    fail_alike(&world(3), body)
+}
+
+fn fail_alike(
+    world: &World,
+    body: impl Fn(&Member) -> fp8lm_device::Result<()> + Sync,
+) -> LinkError {
     let errors = std::sync::Mutex::new(Vec::new());
     let run = world.run(|rank| {
         let member = Member::new(rank, Default::default())?;
@@ -95,4 +101,50 @@ fn a_group_can_be_brought_down() {
         member.group.all_reduce(&member.queue, x.view(), Reduction::Sum)?.wait(&member.queue)
     });
     assert_eq!(error, LinkError::RankFailed { rank: 1, reason: "it was told to".into() });
+}
+
+#[test]
+fn what_befalls_a_message_brings_all_down_by_its_name() {
+    let (from, to, message) = (2, 1, 3);
+    for streams in [Streams::InOrder, Streams::Adversarial { seed: 5 }] {
+        let error = |fault| {
+            let timeout = Duration::from_secs(20);
+            let options =
+                WorldOptions { ranks: 3, timeout, checksums: true, streams, faults: vec![fault] };
+            fail_alike(&World::new(&Emulator::default(), options), |member| {
+                let x = member.queue.upload(&[1.0f32; 3], 3, Label("test"))?;
+                for _ in 0..3 {
+                    let sum = member.group.all_reduce(&member.queue, x.view(), Reduction::Sum)?;
+                    sum.wait(&member.queue)?;
+                }
+                member.queue.synchronize()
+            })
+        };
+        // Two messages a sum: the fourth is the second of number 1.
+        let damaged = error(Fault::Damage { from, to, message, bit: 7 });
+        let LinkError::Corrupted { tag, from: 2, to: 1 } = &damaged else { panic!("{damaged}") };
+        assert_eq!((tag.operation, tag.number), ("all_reduce", 1), "{damaged}");
+        let lost = error(Fault::Lose { from, to, message });
+        let told = lost.to_string();
+        assert!(told.contains("rank 1 does all_reduce (sum) of f32[3], number 1"), "{told}");
+    }
+}
+
+#[test]
+fn a_rank_that_fails_is_named_by_all_others() {
+    let errors = std::sync::Mutex::new(Vec::new());
+    let run = world(3).run(|rank| {
+        let Member { rank, queue, group } = Member::new(rank, Default::default())?;
+        let x = queue.upload(&[1.0f32; 3], 3, Label("test"))?;
+        group.all_reduce(&queue, x.view(), Reduction::Sum)?.wait(&queue)?;
+        if rank == 2 {
+            return Err(Error::NoRoot.into());
+        }
+        let end = group.all_reduce(&queue, x.view(), Reduction::Sum).map(drop);
+        errors.lock().unwrap().push(end.as_ref().unwrap_err().to_string());
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(end?)
+    });
+    let expected = "rank 2 failed: a tree without a root";
+    assert_eq!(run.unwrap_err().to_string(), expected);
+    assert_eq!(errors.into_inner().unwrap(), [expected; 2]);
 }
