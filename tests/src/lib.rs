@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod devices;
 #[cfg(test)]
+mod head_room;
+#[cfg(test)]
 mod many;
 #[cfg(test)]
 mod operations;

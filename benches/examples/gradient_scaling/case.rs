@@ -6,6 +6,7 @@ use super::{
     cast::{Cast, count, pow2_scale, saturated},
     head_room::{Mode, are_too_many, settled},
     measured::Measured,
+    ranks::Reduced,
     reduction::{Algorithm, Sum},
 };
 
@@ -81,6 +82,18 @@ impl<'a> Case<'a> {
             largest: largest(&sum.codes),
             vanished: count(both(), |(got, exact)| *got == 0.0 && *exact != 0.0),
             head: [head; 2],
+        }
+    }
+
+    /// What every rank has after a sum under this head-room.
+    pub(super) fn reduced(&self, head: f32, algorithm: Algorithm) -> Reduced {
+        let cast = self.cast(head);
+        let Sum { codes, rescale } = algorithm.sum(&cast.codes);
+        Reduced {
+            scale_inv: 1.0 / (self.ranks.len() as f32 * (cast.scale * rescale)),
+            counts: [cast.saturated, cast.underflowed],
+            largest: if algorithm.carries_codes() { largest(&codes) } else { 0 },
+            codes,
         }
     }
 

@@ -7,6 +7,9 @@
 //! The quickstart model trains for 30 steps, or as many as are asked for. At its weights each rank then takes the
 //! gradient of a sequence of its own, which is kept in f32, cast to E4M3 with every kind of head-room, and summed by
 //! every algorithm. What comes out is held against the mean of the f32 gradients in f64.
+//!
+//! First, ranks that are threads sum a gradient of each kind with the collectives that training uses, and must come to
+//! the bits of the scalar code that does the rest.
 
 use std::{error::Error, sync::Arc};
 
@@ -20,11 +23,13 @@ mod gaussian;
 mod head_room;
 mod measured;
 mod picture;
+mod ranks;
 mod reduction;
 mod study;
 mod tables;
 mod training;
 
+use ranks::compare;
 use reduction::Algorithm;
 use study::{Study, follow};
 use training::{MOST_RANKS, Training};
@@ -34,9 +39,12 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 fn main() -> Outcome<()> {
     let [picture, steps] = [1, 2].map(|argument| std::env::args().nth(argument));
     let steps = steps.map_or(Ok(STEPS), |steps| steps.parse())?;
-    let mut training = Training::new(Queue::new(Arc::new(Emulator::default()))?)?;
+    let emulator = Emulator::default();
+    let mut training = Training::new(Queue::new(Arc::new(emulator.sibling()))?)?;
     (0..steps).try_for_each(|_| training.step())?;
-    let study = Study::of(&training.gradients(MOST_RANKS)?);
+    let gradients = training.gradients(MOST_RANKS)?;
+    compare(&emulator, &gradients)?;
+    let study = Study::of(&gradients);
     let moments = follow(&mut training, Algorithm::NcclRing)?;
     tables::print(&study, &moments);
     picture.map_or(Ok(()), |path| picture::draw(&path, &study, &moments))
