@@ -1,4 +1,4 @@
-//! What many ranks share: the mesh they stand in, and which of them owns which tensor.
+//! What many ranks share: the mesh they stand in, which of them owns which tensor, and data-parallel steps.
 //!
 //! A [`Mesh`] gives every rank a place on named axes; a [`Partition`] gives every tensor an owner, whole, by one of
 //! the [`PartitionRule`]s. Both are plain data, made before anything runs.
@@ -14,6 +14,48 @@
 //! assert_eq!(partition.owners(), [0, 0, 1, 1]);
 //! assert_eq!(partition.loads(), [6, 5]);
 //! # Ok::<(), fp8lm_parallel::Error>(())
+//! ```
+//!
+//! [`DataParallel`] is one rank's part in data-parallel training. Ranks that add up an FP8 gradient:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use fp8lm_collectives::{Algorithm, Composed};
+//! use fp8lm_device::{Collectives, Error, Label, Queue};
+//! use fp8lm_formats::E4M3;
+//! use fp8lm_parallel::{DataOptions, DataParallel, Zero};
+//! use fp8lm_scaling::{LINEAR, Noise, Parameter, ParameterSpec, recipe};
+//! use fp8lm_sim::{Emulator, Rank, World, WorldOptions};
+//!
+//! let spec = ParameterSpec {
+//!     name: "w".into(),
+//!     shape: [2, 2].into(),
+//!     precision: recipe("fp8lm-3").expect("a recipe").linears,
+//!     labels: &LINEAR,
+//!     decays: true,
+//!     noise: Noise::default(),
+//! };
+//! let algorithm = Algorithm::RoundOnce;
+//! let options = DataOptions { zero: Zero::Off, algorithm, bucket_bytes: 1 << 20 };
+//!
+//! let world = World::new(&Emulator::default(), WorldOptions { ranks: 2, ..Default::default() });
+//! let means = world.run(|Rank { device, link }| {
+//!     let (queue, rank) = (Queue::new(device)?, link.rank());
+//!     let group: Arc<dyn Collectives> = Arc::new(Composed::new(link, &queue, algorithm)?);
+//!     let mut w = Parameter::new(&queue, spec.clone(), &[0.0; 4])?;
+//!     let mut data = DataParallel::new(&queue, &group, options, &mut [&mut w], &[])?;
+//!
+//!     w.begin_step(&queue, 0)?;
+//!     let dw = queue.upload(&[[1.0f32, 2.0, 3.0, 4.0], [3.0; 4]][rank], [2, 2], Label("dw"))?;
+//!     w.gradient_mut().add(&queue, dw)?;
+//!     data.add(&queue, &mut w)?;
+//!     data.finish(&queue, &[&mut w])?;
+//!
+//!     let scale_inv = queue.download::<f32>(w.gradient().scale_inv())?[0];
+//!     let codes = queue.download::<E4M3>(w.gradient().result())?;
+//!     Ok::<_, Error>(codes.into_iter().map(|code| code.to_f32() * scale_inv).collect::<Vec<_>>())
+//! });
+//! assert_eq!(means.expect("ranks that agree"), [[2.0, 2.5, 3.0, 3.5]; 2]);
 //! ```
 //!
 //! Limits: tensors are never split between owners; experts and contexts have no axis.
