@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use fp8lm_collectives::{Composed, Traffic};
-use fp8lm_data::{Batch, Batches, Corpus, Split, Validation};
-use fp8lm_device::{
-    Accounted, Alone, Collectives, DType, Device, Label, Properties, Queue, Reduction, Tensor,
-};
+use fp8lm_data::{Batch, Batches, Corpus, Validation};
+use fp8lm_device::{Accounted, Alone, Collectives, DType, Device, Label, Queue, Reduction, Tensor};
 use fp8lm_model::{Gpt, Sequences};
 use fp8lm_ops as ops;
 use fp8lm_optim::{AdamW, Outcome, StepReading};
-use fp8lm_parallel::{DataParallel, Partition, SCALARS};
+use fp8lm_parallel::{DataParallel, SCALARS};
 use fp8lm_scaling::Pass;
 
 use crate::{Error, Place, Plan, Result, corpus};
+
+mod setup;
 
 /// A model in training, as one rank has it. Ranks make the same calls at the same time.
 #[derive(Debug)]
@@ -60,20 +60,20 @@ impl Trainer {
     /// The part of one rank in a model with initial weights, at step 0.
     pub fn join(place: &Place, plan: Plan) -> Result<Self> {
         plan.config().expect_trainable()?;
-        expect_ranks(place, &plan)?;
+        setup::expect_ranks(place, &plan)?;
         let device = Arc::new(Accounted::new(place.device.clone()));
         let queue = Queue::new(device.clone())?;
-        expect_room(&queue, &plan, place.rank())?;
+        setup::expect_room(&queue, &plan, place.rank())?;
         let corpus = Arc::new(corpus::open(&plan.config().data)?);
-        let (batches, validation) = data(&plan, &corpus)?;
+        let (batches, validation) = setup::data(&plan, &corpus)?;
         let config = plan.config();
         let mut gpt = Gpt::new(&queue, &config.model, plan.recipe(), config.run.seed)?;
-        let composed = composed(place, &queue, &plan)?;
+        let composed = setup::composed(place, &queue, &plan)?;
         let group: Arc<dyn Collectives> = match &composed {
             Some(composed) => composed.labelled(SCALARS),
             None => Arc::new(Alone),
         };
-        let parallel = parallel(&queue, &group, &plan, &mut gpt)?;
+        let parallel = setup::parallel(&queue, &group, &plan, &mut gpt)?;
         let optimizer = AdamW::new(&queue, plan.options(), &gpt.parameters())?;
         let (rows, context) = (plan.sampling_of_a_rank().batch, config.model.context);
         let sequences = Sequences {
@@ -260,47 +260,6 @@ impl Trainer {
         self.queue.write(&self.batch.inputs, &self.sequences.tokens)?;
         Ok(self.queue.write(&self.batch.targets, &self.sequences.targets)?)
     }
-}
-
-/// An error, before any weight is drawn, if the device is too small for the plan.
-fn expect_room(queue: &Queue, plan: &Plan, rank: usize) -> Result<()> {
-    let needed = plan.memory_by_rank()[rank].iter().filter_map(|row| row.bytes).sum();
-    let Properties { name: device, memory_bytes: available } = queue.properties().clone();
-    if needed <= available { Ok(()) } else { Err(Error::TooLarge { device, needed, available }) }
-}
-
-/// An error unless there are as many ranks as were planned.
-fn expect_ranks(place: &Place, plan: &Plan) -> Result<()> {
-    let (planned, present) = (plan.ranks(), place.ranks());
-    if planned == present { Ok(()) } else { Err(Error::Ranks { planned, present }) }
-}
-
-/// The ranks as a group, if there are several.
-fn composed(place: &Place, queue: &Queue, plan: &Plan) -> Result<Option<Composed>> {
-    let Some(link) = place.link.as_ref().filter(|link| link.size() > 1) else { return Ok(None) };
-    Ok(Some(Composed::new(link.clone(), queue, plan.config().parallel.algorithm)?))
-}
-
-fn parallel(
-    queue: &Queue,
-    group: &Arc<dyn Collectives>,
-    plan: &Plan,
-    gpt: &mut Gpt,
-) -> Result<Option<DataParallel>> {
-    if group.size() == 1 {
-        return Ok(None);
-    }
-    let parameters = &mut gpt.parameters_mut();
-    let owners = plan.partition().map_or(&[][..], Partition::owners);
-    let options = plan.data_options();
-    Ok(Some(DataParallel::new(queue, group, options, parameters, owners)?))
-}
-
-fn data(plan: &Plan, corpus: &Arc<Corpus>) -> Result<(Batches, Validation)> {
-    let sampling = plan.sampling_of_a_rank();
-    let split = Split::new(corpus.len(), plan.config().data.validation)?;
-    let batches = Batches::new(corpus, &split, sampling)?;
-    Ok((batches, Validation::new(corpus, &split, sampling.batch, sampling.context)?))
 }
 
 /// Sums of losses as a mean, in f64.
