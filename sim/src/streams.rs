@@ -23,7 +23,8 @@ use crate::{
 /// waits for all that it depends on gets the bits of an [`Emulator`]; one that forgets to gets others for some seed.
 ///
 /// What is wrong with a call, the call says; what fails later, [`download`](Device::download) and
-/// [`synchronize`](Device::synchronize) of its stream say, and of each stream that waits for it, from then on.
+/// [`synchronize`](Device::synchronize) of its stream say once, and those of each stream that waits for it. Until then
+/// nothing more runs on the stream.
 ///
 /// Limits: nothing runs but in calls to the device. An exchange goes out at the latest in the rank's next wait, so a
 /// host that waits for a peer by other means than its device waits in vain.
@@ -53,7 +54,7 @@ impl Adversarial {
     /// Does all work, and reports the first error that nobody has heard of.
     pub(crate) fn finish(&self) -> Result<()> {
         self.drain(None);
-        self.lock().report_untold()
+        self.lock().report_any()
     }
 
     /// Forgets all work.

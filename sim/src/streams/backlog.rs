@@ -31,14 +31,8 @@ struct Track {
     /// The exchange that it is in.
     flight: Option<Flight>,
     priority: u64,
-    fault: Option<Fault>,
-}
-
-/// The first error of a stream, and whether anybody was told.
-#[derive(Debug)]
-struct Fault {
-    error: Arc<Error>,
-    is_told: bool,
+    /// The first error since somebody asked.
+    fault: Option<Arc<Error>>,
 }
 
 impl Backlog {
@@ -92,16 +86,17 @@ impl Backlog {
         self.tracks.iter().filter_map(|track| track.flight.clone()).collect()
     }
 
-    /// The error of a stream, if it has one.
+    /// The first error of a stream since it was asked last.
     pub(super) fn report(&mut self, operation: &'static str, stream: Stream) -> Result<()> {
-        self.track(stream).fault.as_mut().map_or(Ok(()), |fault| Err(fault.tell(operation)))
+        let fault = self.track(stream).fault.take();
+        fault.map_or(Ok(()), |fault| Err(tell(fault, operation)))
     }
 
-    /// An error that nobody was told.
-    pub(super) fn report_untold(&mut self) -> Result<()> {
-        let mut faults = self.tracks.iter_mut().filter_map(|track| track.fault.as_mut());
-        let fault = faults.find(|fault| !fault.is_told);
-        fault.map_or(Ok(()), |fault| Err(fault.tell("synchronize")))
+    /// An error that nobody has asked for.
+    pub(super) fn report_any(&mut self) -> Result<()> {
+        (0..self.tracks.len() as u32)
+            .map(Stream)
+            .try_for_each(|stream| self.report("synchronize", stream))
     }
 
     /// Drops all work, as if it were done.
@@ -129,8 +124,7 @@ impl Backlog {
         match track.tasks.pop_front() {
             Some(Task::Record(event)) => {
                 self.pending.remove(&event);
-                let error = track.fault.as_ref().map(|fault| (event, fault.error.clone()));
-                self.failed.extend(error);
+                self.failed.extend(track.fault.clone().map(|fault| (event, fault)));
             }
             Some(Task::Wait(event)) => {
                 self.failed.get(&event).into_iter().for_each(|error| track.fail(error.clone()));
@@ -175,18 +169,17 @@ impl Track {
 
     /// The first error stays.
     fn fail(&mut self, error: Arc<Error>) {
-        self.fault.get_or_insert(Fault { error, is_told: false });
+        self.fault.get_or_insert(error);
     }
 }
 
-impl Fault {
-    fn tell(&mut self, operation: &'static str) -> Error {
-        self.is_told = true;
-        match &*self.error {
-            Error::Link(error) => error.clone().into(),
-            _ => Error::Failed { operation, source: Box::new(self.error.clone()) },
-        }
+/// The error as it was, unless other streams may yet tell of it.
+fn tell(fault: Arc<Error>, operation: &'static str) -> Error {
+    if let Error::Link(error) = &*fault {
+        return error.clone().into();
     }
+    let shared = |fault| Error::Failed { operation, source: Box::new(fault) };
+    Arc::try_unwrap(fault).unwrap_or_else(shared)
 }
 
 /// Of 16: mostly as late as can be.
