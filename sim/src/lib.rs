@@ -16,7 +16,36 @@
 //! # Ok::<(), fp8lm_device::Error>(())
 //! ```
 //!
-//! Limits: a launch runs before the call returns, so streams never overlap; one launch at a time
+//! A [`World`] runs ranks as threads, each with a device and an end of a [`Link`](fp8lm_device::Link). What one of them
+//! fails of, all fail of at once, with one error: a rank's own, a deadlock, a time-out, messages that do not fit.
+//!
+//! ```
+//! use fp8lm_device::{DType, Label, Queue, Tag, Transfer};
+//! use fp8lm_sim::{Emulator, World, WorldOptions};
+//!
+//! let options = WorldOptions { ranks: 3, ..WorldOptions::default() };
+//! let world = World::new(&Emulator::default(), options);
+//! let received = world.run(|rank| {
+//!     let queue = Queue::new(rank.device)?;
+//!     let (own, size) = (rank.link.rank(), rank.link.size());
+//!     let x = queue.upload(&[own as f32], 1, Label("example"))?;
+//!     let y = queue.alloc(DType::F32, 1, Label("example"))?;
+//!     let tag =
+//!         Tag { operation: "shift", reduction: None, dtype: DType::F32, elements: None, number: 0 };
+//!     let send = Transfer::Send { peer: (own + 1) % size, from: x.view().clone() };
+//!     let receive = Transfer::Receive { peer: (own + size - 1) % size, to: y.view().clone() };
+//!     rank.link.exchange(queue.stream(), tag, &[send, receive])?;
+//!     queue.download::<f32>(&y)
+//! })?;
+//! assert_eq!(received, [[2.0], [0.0], [1.0]]);
+//! assert_eq!(world.sent_by(0).bytes, 4);
+//! # Ok::<(), fp8lm_sim::RunError<fp8lm_device::Error>>(())
+//! ```
+//!
+//! [`Adversarial`] is an emulator whose streams run as late as events allow, in an order that a seed chooses, alone or
+//! under each rank of a world ([`Streams`]). A test that passes on it for many seeds forgot no wait.
+//!
+//! Limits: on an [`Emulator`] a launch runs before the call returns, so streams never overlap; one launch at a time
 //! runs on a device, and uses all of its threads.
 
 mod args;

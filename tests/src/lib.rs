@@ -14,4 +14,6 @@ mod operations;
 #[cfg(test)]
 mod ranks;
 #[cfg(test)]
+mod streams;
+#[cfg(test)]
 mod twins;
