@@ -34,7 +34,7 @@ pub(crate) fn run(experiment: Experiment, seeds: u64) -> Result<bool> {
     ensure!(seeds > 0, "--seeds: expected at least 1, got 0");
     training::build()?;
     let rows = experiment.rows();
-    let outcomes = rows.iter().map(|row| outcome(experiment, row, seeds));
+    let outcomes = rows.iter().map(|row| outcome(row, seeds));
     let outcomes = outcomes.collect::<Result<Vec<_>>>()?;
     let baseline = outcomes.iter().find(|outcome| outcome.row.name == BASELINE);
     let baseline = baseline.context("the experiment has no baseline")?;
@@ -50,10 +50,8 @@ pub(crate) fn run(experiment: Experiment, seeds: u64) -> Result<bool> {
     Ok(yardstick.judge(&baseline.courses) != Verdict::Diverges)
 }
 
-fn outcome(experiment: Experiment, row: &'static Row, seeds: u64) -> Result<Outcome> {
-    let name = experiment.run_name(row);
-    let sets: Vec<_> = row.sets.iter().chain(experiment.sets()).copied().collect();
-    let contestant = Contestant { name: &name, sets: &sets };
+fn outcome(row: &'static Row, seeds: u64) -> Result<Outcome> {
+    let contestant = Contestant { name: row.name, sets: row.sets };
     let folders = (1..=seeds).map(|seed| contestant.run("ablation", seed));
     let folders = folders.collect::<Result<Vec<_>>>()?;
     let runs = folders.iter().map(|run| training::records(run)).collect::<Result<Vec<_>>>()?;

@@ -160,8 +160,8 @@ const CAP: f64 = 4.0;
 const CAP_PERCENT: f64 = 30.0;
 /// Steps in the mean of training losses.
 const WINDOW: usize = 20;
-/// Those of Okabe and Ito, which colour-blind readers can tell apart, and three more; the baseline is black.
-const COLOURS: [RGBColor; 10] = [
+/// Those of Okabe and Ito, which colour-blind readers can tell apart, and a grey; the baseline is black.
+const COLOURS: [RGBColor; 8] = [
     RGBColor(150, 150, 150),
     RGBColor(0, 0, 0),
     RGBColor(0, 114, 178),
@@ -170,8 +170,6 @@ const COLOURS: [RGBColor; 10] = [
     RGBColor(204, 121, 167),
     RGBColor(0, 158, 115),
     RGBColor(230, 159, 0),
-    RGBColor(120, 70, 30),
-    RGBColor(110, 0, 130),
 ];
 
 #[cfg(test)]
