@@ -99,12 +99,14 @@ impl Backlog {
             .try_for_each(|stream| self.report("synchronize", stream))
     }
 
-    /// Drops all work, as if it were done.
+    /// Drops all work, as if it were done, and forgets what failed.
     pub(super) fn clear(&mut self) {
         self.pending.clear();
+        self.failed.clear();
         for track in &mut self.tracks {
             track.tasks.clear();
             track.flight = None;
+            track.fault = None;
         }
     }
 

@@ -135,3 +135,23 @@ fn work_that_is_left_and_fails_is_an_error() {
     });
     assert!(matches!(ends, Err(RunError::Device { rank: 1, .. })), "{ends:?}");
 }
+
+#[test]
+fn a_world_forgets_what_failed_in_an_earlier_run() {
+    for seed in 0..4 {
+        let world = world(2, seed);
+        let failed = world.run(|rank| {
+            // What rank 0 sends on two streams, nobody ever receives.
+            for number in 0..2 * (1 - rank.link.rank()) as u64 {
+                let queue = Queue::new(rank.device.clone())?;
+                let x = vector(&queue, 4)?;
+                let send = Transfer::Send { peer: 1, from: x.view().clone() };
+                rank.link.exchange(queue.stream(), tag(number), &[send])?;
+            }
+            Ok::<_, Error>(())
+        });
+        assert!(matches!(failed, Err(RunError::Device { rank: 0, .. })), "{failed:?}");
+        let again = world.run(|rank| sum(&rank, Forgets::Nothing));
+        assert_eq!(again.unwrap(), [[3f32; 4]; 2], "seed {seed}");
+    }
+}
