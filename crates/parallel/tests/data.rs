@@ -9,7 +9,7 @@ use fp8lm_device::{Collectives, Label, Link, Queue, Result};
 use fp8lm_formats::E4M3;
 use fp8lm_parallel::{DataOptions, DataParallel, Zero};
 use fp8lm_scaling::{LINEAR, Noise, Parameter, ParameterSpec, REST, recipe};
-use fp8lm_sim::{Emulator, Rank, World, WorldOptions};
+use fp8lm_sim::{Emulator, Rank, Streams, World, WorldOptions};
 
 /// An FP8 and an f32 gradient of odd lengths, and a tensor with fewer elements than ranks.
 const SHAPES: [(&str, usize, bool); 3] = [("w", 1037, true), ("g", 301, false), ("s", 2, true)];
@@ -55,8 +55,25 @@ fn every_rank_has_the_weights_of_their_owner() {
     }
 }
 
+/// Sums that begin beside the backward pass, with streams that do as little as they are told to.
+#[test]
+fn late_streams_change_no_bit() {
+    for zero in [Zero::Off, Zero::States, Zero::Gradients] {
+        let in_order = run(3, zero, 1 << 20);
+        for seed in 0..8 {
+            let late = run_on(Streams::Adversarial { seed }, 3, zero, 1);
+            assert_eq!(late, in_order, "{zero:?}, seed {seed}");
+        }
+    }
+}
+
 fn run(ranks: usize, zero: Zero, bucket_bytes: usize) -> Vec<End> {
-    let world = World::new(&Emulator::default(), WorldOptions { ranks, ..Default::default() });
+    run_on(Streams::InOrder, ranks, zero, bucket_bytes)
+}
+
+fn run_on(streams: Streams, ranks: usize, zero: Zero, bucket_bytes: usize) -> Vec<End> {
+    let options = WorldOptions { ranks, streams, ..Default::default() };
+    let world = World::new(&Emulator::default(), options);
     let options = DataOptions { zero, algorithm: Algorithm::RoundOnce, bucket_bytes };
     world.run(|Rank { device, link }| step(&Queue::new(device)?, link, options)).unwrap()
 }
