@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use fp8lm_device::Tensor;
 use fp8lm_model::Kind;
-use fp8lm_parallel::gather;
-use fp8lm_scaling::{Reading, ScaleRule, Stored};
+use fp8lm_parallel::{DataParallel, gather};
+use fp8lm_scaling::{Parameter, Reading, ScaleRule, Stored};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -56,9 +56,10 @@ impl Trainer {
         let mut told = Told { sent: self.sent(), ..Told::default() };
         self.tell_of_activations(&mut told)?;
         self.tell_of_moments(&mut told)?;
-        // Weights and gradients are the same on all.
+        self.tell_of_gradients(&mut told)?;
+        // Weights are the same on all.
         if self.group.rank() == 0 {
-            self.tell_of_parameters(&mut told)?;
+            self.tell_of_weights(&mut told)?;
         }
         if self.group.size() == 1 {
             return Ok(Some(told.statistics(None)));
@@ -102,13 +103,22 @@ impl Trainer {
         Ok(())
     }
 
-    fn tell_of_parameters(&self, told: &mut Told) -> Result<()> {
-        for parameter in self.gpt.parameters() {
-            if let Some(stored) = parameter.quantized() {
-                let factors = self.queue.download::<f32>(&stored.scale_inv)?;
-                let logs = factors.into_iter().map(|factor| -f64::from(factor).log2());
-                told.kinds.entry(TensorKind::Weight).or_default().tell(logs);
-            }
+    fn tell_of_weights(&self, told: &mut Told) -> Result<()> {
+        for stored in self.gpt.parameters().into_iter().filter_map(Parameter::quantized) {
+            let factors = self.queue.download::<f32>(&stored.scale_inv)?;
+            let logs = factors.into_iter().map(|factor| -f64::from(factor).log2());
+            told.kinds.entry(TensorKind::Weight).or_default().tell(logs);
+        }
+        Ok(())
+    }
+
+    /// Each by one rank: its owner, who alone has the scale of the sum, or the first if all have it.
+    fn tell_of_gradients(&self, told: &mut Told) -> Result<()> {
+        let is_shared = self.parallel.as_ref().is_some_and(DataParallel::shares_states);
+        if !is_shared && self.group.rank() > 0 {
+            return Ok(());
+        }
+        for parameter in self.gpt.parameters().into_iter().filter(|owned| owned.is_owned()) {
             if let Some(reading) = parameter.gradient().reading(&self.queue)? {
                 told.kinds.entry(TensorKind::Gradient).or_default().add(reading);
                 told.mus.push(self.scalar(parameter.gradient().mu())?);
@@ -156,6 +166,8 @@ impl Told {
     fn statistics(self, wire: Option<Wire>) -> Statistics {
         let formats = self.kinds.into_iter().map(|(kind, gathered)| (kind, gathered.statistics()));
         let mut mus: Vec<f64> = self.mus.into_iter().map(f64::from).collect();
+        // In an order that does not tell who owned what.
+        mus.sort_by(f64::total_cmp);
         let mean = mus.iter().sum::<f64>() / mus.len() as f64;
         let mu = spread(&mut mus).map(|spread| Spread { middle: mean, ..spread });
         Statistics { formats: formats.collect(), mu, wire }

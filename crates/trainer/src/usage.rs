@@ -1,6 +1,6 @@
 //! What each rank's memory holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fp8lm_device::{Label, Usage};
 use fp8lm_parallel::gather;
@@ -20,15 +20,18 @@ impl Trainer {
         let told = own.iter().map(|(label, usage)| (label.0, [usage.bytes, usage.peak]));
         let bytes = serde_json::to_vec(&told.collect::<BTreeMap<_, _>>())?;
         let ranks = gather(&self.queue, self.group.as_ref(), &bytes)?.unwrap_or_default();
-        ranks.iter().map(|bytes| Ok(known(&own, &serde_json::from_slice(bytes)?))).collect()
+        // The first rank may own no tensor of a kind that others own.
+        let planned = self.plan().memory().iter().map(|row| row.label);
+        let labels: BTreeSet<_> = own.keys().copied().chain(planned).collect();
+        ranks.iter().map(|bytes| Ok(known(&labels, &serde_json::from_slice(bytes)?))).collect()
     }
 }
 
-/// Those of a rank's labels that this one has as well. All ranks have the same.
-fn known(own: &BTreeMap<Label, Usage>, told: &Told) -> BTreeMap<Label, Usage> {
+/// What a rank told of these labels.
+fn known(labels: &BTreeSet<Label>, told: &Told) -> BTreeMap<Label, Usage> {
     let usage = |label: &Label| {
         let [bytes, peak] = *told.get(label.0)?;
         Some((*label, Usage { bytes, peak }))
     };
-    own.keys().filter_map(usage).collect()
+    labels.iter().filter_map(usage).collect()
 }

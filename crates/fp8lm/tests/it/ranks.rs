@@ -8,7 +8,7 @@ use fp8lm_sim::{Emulator, Options, Rank, Streams, World, WorldOptions};
 use fp8lm_trainer::{Config, Place, Plan, Trainer};
 use tempfile::tempdir;
 
-use crate::program::{assert_same_run, succeed, train as train_by_program};
+use crate::program::{assert_same_run, fail, metrics, succeed, train as train_by_program};
 
 /// Losses step by step, and the first rank's part of a checkpoint.
 type Trace = (Vec<f64>, Vec<(String, Vec<u8>)>);
@@ -53,6 +53,38 @@ fn who_owns_what_changes_no_bit() {
     assert_eq!(losses(2), reference);
     let balanced = ["parallel.data=4", "parallel.partition=balanced"];
     assert_eq!(train(&balanced, 3, 2, Streams::InOrder).0, reference);
+}
+
+#[test]
+fn who_owns_what_changes_no_figure() {
+    let folder = tempdir().unwrap();
+    let formats = |zero: u8| {
+        let run = folder.path().join(zero.to_string());
+        let zero = format!("parallel.zero={zero}");
+        let sets = ["--set", &zero, "--set", "run.steps=2", "--quiet", "--ranks", "4"];
+        succeed(train_by_program(&run).args(sets));
+        let records = metrics(&run).into_iter();
+        records.map(|record| [record["formats"].clone(), record["mu"].clone()]).collect::<Vec<_>>()
+    };
+    let reference = formats(0);
+    assert_eq!(formats(1), reference);
+    assert_eq!(formats(2), reference);
+}
+
+#[test]
+fn a_validation_split_that_is_too_short_is_told_of_on_any_number_of_ranks() {
+    let folder = tempdir().unwrap();
+    let text = folder.path().join("text");
+    // 81 tokens of the split are one row, and a batch has four.
+    std::fs::write(&text, vec![b'a'; 1620]).unwrap();
+    let told = |ranks: &str| {
+        let sets = ["--set", "data.validation=0.05", "--set", "run.steps=1", "--ranks", ranks];
+        let run = folder.path().join(ranks);
+        fail(train_by_program(&run).args(sets).arg("--quiet").arg("--data").arg(&text))
+    };
+    let one = told("1");
+    assert!(one.contains("validation"), "{one}");
+    assert!(told("4").contains("validation"));
 }
 
 #[test]
@@ -109,6 +141,24 @@ fn what_is_sent_is_what_the_formula_says() {
             let tensors = sent.iter().flatten().filter(|(kind, _)| !scalars(kind));
             let tensors: u64 = tensors.map(|(_, bytes)| bytes).sum();
             assert_eq!(tensors, formula as u64, "{recipe}, {ranks} ranks");
+        }
+    }
+}
+
+/// On as many ranks, some own nothing of a kind, and the first rank speaks for all.
+#[test]
+fn the_first_rank_knows_the_memory_of_all() {
+    let plan = plan(&["parallel.data=8", "data.batch=8"]);
+    let options = WorldOptions { ranks: 8, ..Default::default() };
+    let usage = World::new(&Emulator::default(), options).run(|Rank { device, link }| {
+        let trainer = Trainer::join(&Place { device, link: Some(link) }, plan.clone())?;
+        trainer.usage_by_rank()
+    });
+    let usage = usage.unwrap().swap_remove(0);
+    for (rank, rows) in plan.memory_by_rank().iter().enumerate() {
+        for row in rows.iter().filter(|row| row.bytes.is_some()) {
+            let allocated = row.allocated(&usage[rank]);
+            assert_eq!(Some(allocated), row.bytes, "rank {rank}: {}", row.label);
         }
     }
 }

@@ -48,5 +48,7 @@ pub(super) fn data(plan: &Plan, corpus: &Arc<Corpus>) -> Result<(Batches, Valida
     let sampling = plan.sampling_of_a_rank();
     let split = Split::new(corpus.len(), plan.config().data.validation)?;
     let batches = Batches::new(corpus, &split, sampling)?;
+    // A batch of all ranks must fit, or there is nothing that they could share.
+    Validation::new(corpus, &split, plan.sampling().batch, sampling.context)?;
     Ok((batches, Validation::new(corpus, &split, sampling.batch, sampling.context)?))
 }
