@@ -26,11 +26,11 @@ constexpr u64 ELEMENTS_AN_OVERFLOW = 100000;
 // mu[0] halves where more than one of 100,000 elements overflowed, on the ranks before the sum or in it, else it grows,
 // within its bounds.
 extern "C" __global__ void __launch_bounds__(1)
-    auto_scale(View counts, View largest, View skip, View mu, u64 elements, u64 ranks) {
+    auto_scale(View counts, View largest, View skip, View mu, u64 elements, u64 casts) {
     if (skip.as<u32>()[0] != 0) return;
     // The same as count * 100,000 > elements, which might not fit 64 bits.
     const u64 allowed = elements / ELEMENTS_AN_OVERFLOW;
-    const bool summed = ranks > 0 && largest.as<u64>()[0] > allowed / ranks;
+    const bool summed = casts > 0 && largest.as<u64>()[0] > allowed / casts;
     const bool overflows = counts.as<u64>()[0] > allowed || summed;
     const f32 next = mul_rn(load(mu, 0), overflows ? 0.5f : from_bits(GROWTH));
     // NaN stays.

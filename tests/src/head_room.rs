@@ -97,7 +97,7 @@ impl Member {
         let format = Format::pow2(DType::E4M3);
         let format = GradientFormat { format, head_room, accumulation: Accumulation::F32 };
         let mut gradient = Gradient::new(&queue, format, ELEMENTS, TEST)?;
-        gradient.share(&queue, RANKS, true)?;
+        gradient.share(&queue, (group.rank(), RANKS), true)?;
         Ok(Self { queue, group, gradient })
     }
 

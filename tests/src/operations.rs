@@ -165,7 +165,7 @@ const OPERATIONS: &[(&str, Operation)] = &[
     }),
     ("auto_scale", |q| {
         let (counts, largest) = (&tensor(q, DType::U64, 2), &tensor(q, DType::U64, 1));
-        let saturation = Saturation { counts, largest, elements: 64, ranks: 2 };
+        let saturation = Saturation { counts, largest, elements: 64, casts: 2 };
         ops::auto_scale(q, &saturation, &u32(q, 1), &f32(q, 1))
     }),
     // Norms.

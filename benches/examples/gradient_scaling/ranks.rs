@@ -79,7 +79,7 @@ impl Member {
         let Self { queue, group, rounding } = self;
         let values = &gradients[group.rank()];
         let mut gradient = Gradient::new(queue, FORMAT, values.len(), LABEL)?;
-        gradient.share(queue, group.size(), true)?;
+        gradient.share(queue, (group.rank(), group.size()), true)?;
         // With mu for the head-room, any can be set.
         queue.write(&[head], gradient.mu())?;
         gradient.begin(queue)?;

@@ -36,13 +36,13 @@ pub fn auto_scale(
     skip: &Tensor,
     mu: &Tensor,
 ) -> Result<()> {
-    let Saturation { counts, largest, elements, ranks } = *saturation;
+    let Saturation { counts, largest, elements, casts } = *saturation;
     expect::elements("auto_scale", "counts", counts, 2)?;
     expect::elements("auto_scale", "largest", largest, 1)?;
     expect::elements("auto_scale", "skip", skip, 1)?;
     expect::elements("auto_scale", "mu", mu, 1)?;
     let launch = Launch::new("auto_scale").read(counts).read(largest).read(skip).update(mu);
-    queue.launch(launch.u64(elements).u64(ranks))
+    queue.launch(launch.u64(elements).u64(casts))
 }
 
 /// How much of a gradient overflowed: on the ranks when they cast it, or in sums of their codes.
@@ -52,8 +52,8 @@ pub struct Saturation<'a> {
     pub counts: &'a Tensor,
     /// Codes of the sum that are the format's largest, U64 `[1]`; 0 where sums are not carried in FP8.
     pub largest: &'a Tensor,
-    /// Elements that all ranks cast together.
+    /// Elements that all ranks cast together, in all casts of the step.
     pub elements: u64,
-    /// The number of ranks.
-    pub ranks: u64,
+    /// The casts, of all ranks together.
+    pub casts: u64,
 }

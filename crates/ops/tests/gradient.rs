@@ -70,7 +70,7 @@ fn mu_halves_on_overflow_and_grows_otherwise() {
             let skip_flag = queue.upload(&[skip], 1, TEST).unwrap();
             let got = tensor(&queue, DType::F32, &[mu], 1);
             let none = queue.upload(&[0u64], 1, TEST).unwrap();
-            let saturation = Saturation { counts: &counts, largest: &none, elements, ranks: 1 };
+            let saturation = Saturation { counts: &counts, largest: &none, elements, casts: 1 };
             ops::auto_scale(&queue, &saturation, &skip_flag, &got).unwrap();
             let name = format!("{overflows} of {elements}, skip {skip}");
             let want = if skip == 0 { want } else { mu };

@@ -65,7 +65,7 @@ impl DataParallel {
         for (index, parameter) in parameters.iter_mut().enumerate() {
             let is_owned = options.zero == Zero::Off || owners.get(index) == Some(&rank);
             let stays = is_owned || options.zero != Zero::Gradients;
-            parameter.gradient_mut().share(queue, size, stays)?;
+            parameter.gradient_mut().share(queue, (rank, size), stays)?;
             if !is_owned {
                 parameter.disown();
             }

@@ -30,8 +30,9 @@ pub struct Gradient {
     pending: Option<Tensor>,
     /// Whether `values` holds an earlier part of this step's sum.
     started: bool,
-    /// Ranks whose mean it becomes.
+    /// Ranks whose mean it becomes, and the place of this one among them.
     ranks: u64,
+    rank: u64,
     /// Whether `values` outlives the step on this rank.
     stays: bool,
     /// What it is rounded by, unless to the nearest.
@@ -73,16 +74,22 @@ impl Gradient {
             pending: None,
             started: false,
             ranks: 1,
+            rank: 0,
             stays: true,
             noise: None,
             casts: 0,
         })
     }
 
-    /// Makes it the mean over so many ranks, which each add their own micro-batches. Where it does not stay, its memory
-    /// is that of the time between the first micro-batch and the sum over ranks.
-    pub fn share(&mut self, queue: &Queue, ranks: usize, stays: bool) -> Result<()> {
-        (self.ranks, self.stays) = (ranks as u64, stays);
+    /// Makes it the mean over so many ranks, this one among them, which each add their own micro-batches. Where it does
+    /// not stay, its memory is that of the time between the first micro-batch and the sum over ranks.
+    pub fn share(
+        &mut self,
+        queue: &Queue,
+        (rank, ranks): (usize, usize),
+        stays: bool,
+    ) -> Result<()> {
+        (self.rank, self.ranks, self.stays) = (rank as u64, ranks as u64, stays);
         let share = [1.0 / ranks as f32];
         if !self.is_scaled() {
             queue.write(&share, &self.scale_inv)?;
@@ -176,8 +183,10 @@ impl Gradient {
             return Ok(());
         }
         let Meter { counts, elements, .. } = &self.meter;
-        let (largest, ranks) = (&self.largest, self.ranks);
-        let saturation = Saturation { counts, largest, elements: elements * ranks, ranks };
+        let (largest, elements) = (&self.largest, elements * self.ranks);
+        // A sum has the elements of one cast of one rank.
+        let casts = self.casts * self.ranks;
+        let saturation = Saturation { counts, largest, elements, casts };
         ops::auto_scale(queue, &saturation, skip, &self.mu)
     }
 
@@ -281,9 +290,10 @@ impl Gradient {
     fn cast_of(&mut self, queue: &Queue, gradient: Tensor) -> Result<GradientCast> {
         self.started = true;
         self.meter.record(&gradient, Scales::Plain(self.scale.clone()));
-        let words = self
-            .noise
-            .map(|noise| (noise.stream(Use::Gradient), self.casts * gradient.elements() as u64));
+        // Ranks round what differs, each by words of its own.
+        let cast = self.casts * self.ranks + self.rank;
+        let first = cast * gradient.elements() as u64;
+        let words = self.noise.map(|noise| (noise.stream(Use::Gradient), first));
         self.casts += 1;
         Ok(GradientCast {
             values: self.values(queue)?,

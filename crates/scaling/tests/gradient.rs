@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fp8lm_device::{DType, Label, Queue};
 use fp8lm_formats::E4M3;
-use fp8lm_scaling::{Accumulation, Format, Gradient, GradientFormat, HeadRoom};
+use fp8lm_scaling::{Accumulation, Format, Gradient, GradientFormat, HeadRoom, Noise};
 use fp8lm_sim::Emulator;
 
 const N: usize = 4;
@@ -116,4 +116,58 @@ fn a_micro_batch_that_is_not_finite_is_remembered() {
     let mut gradient = gradient(&queue, Accumulation::Native, HeadRoom::Auto);
     step(&mut gradient, &queue, &[[f32::INFINITY, 0.0, 0.0, 0.0], [1.0; N]]);
     assert_eq!(queue.download::<f32>(gradient.amax()).unwrap(), [f32::INFINITY]);
+}
+
+/// Ranks that rounded alike would be wrong together.
+#[test]
+fn ranks_round_stochastically_each_by_words_of_its_own() {
+    let queue = queue();
+    let values = [0.3f32; N];
+    let rounded = |place: (usize, usize)| {
+        let mut gradient = gradient(&queue, Accumulation::Native, HeadRoom::Post);
+        gradient.share(&queue, place, true).unwrap();
+        gradient.set_noise(Noise { seed: 1, tensor: 2, step: 3 });
+        let steps =
+            [values, values].map(|_| step(&mut gradient, &queue, &[[448.0, 0.3, 0.3, 0.3]]));
+        // A step begins anew with the words of its first cast.
+        assert_eq!(steps[0], steps[1]);
+        steps[0].clone()
+    };
+    let ranks: Vec<_> = (0..16).map(|rank| rounded((rank, 16))).collect();
+    assert_eq!(
+        rounded((0, 1)),
+        rounded((0, 16)),
+        "the first cast of the first rank is that of one"
+    );
+    let distinct = ranks.iter().filter(|other| **other != ranks[0]).count();
+    assert!(distinct > 4, "of 15 ranks {distinct} rounded otherwise than the first: {ranks:?}");
+}
+
+/// A sum is as long as one cast, however many there are: of 100,000 codes two are more than 1e-5.
+#[test]
+fn mu_heeds_a_sum_alike_after_any_number_of_casts() {
+    const LENGTH: usize = 100_000;
+    let queue = queue();
+    let go = queue.upload(&[0u32], 1, Label("skip")).unwrap();
+    let growth = 2f64.powf(1e-3) as f32;
+    for micro_batches in [1, 4] {
+        for (codes, expected) in [(1u64, growth), (2, 0.5)] {
+            let (head_room, accumulation) = (HeadRoom::Auto, Accumulation::Native);
+            let format =
+                GradientFormat { format: Format::pow2(DType::E4M3), head_room, accumulation };
+            let mut gradient = Gradient::new(&queue, format, LENGTH, Label("gradient")).unwrap();
+            gradient.share(&queue, (0, 3), true).unwrap();
+            gradient.begin(&queue).unwrap();
+            for _ in 0..micro_batches {
+                let dw = queue.upload(&vec![1.0f32; LENGTH], LENGTH, Label("dw")).unwrap();
+                gradient.add(&queue, dw).unwrap();
+            }
+            gradient.finish(&queue).unwrap();
+            let [_, largest] = gradient.counters();
+            queue.write(&[codes], largest).unwrap();
+            gradient.adapt(&queue, &go).unwrap();
+            let mu = queue.download::<f32>(gradient.mu()).unwrap()[0];
+            assert_eq!(mu, expected, "{codes} codes after {micro_batches} micro-batches");
+        }
+    }
 }

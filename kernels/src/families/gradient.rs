@@ -37,7 +37,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     },
     Kernel {
         name: "auto_scale",
-        doc: "FP8-LM's automatic scaling (section 2.1), over `ranks` ranks: where the larger of counts[0] and ranks * largest[0] exceeds \
+        doc: "FP8-LM's automatic scaling (section 2.1), over `casts` casts: where the larger of counts[0] and casts * largest[0] exceeds \
               1e-5 of elements, that is times 100000 is more than elements, mu[0] = mu[0] / 2, else mu[0] = RN(mu[0] * f32(2^(1/1000))); \
               then within [2^-16, 2^16]. Nothing changes where skip[0] is not 0.",
         contract: Exact,
@@ -47,7 +47,7 @@ pub(super) const KERNELS: &[Kernel] = &[
             read("skip", U32),
             update("mu", F32),
             u64("elements"),
-            u64("ranks"),
+            u64("casts"),
         ],
         code: Code::Cuda(Cuda {
             entries: &[Entry { name: "auto_scale", block: 1, grid: |_| 1 }],

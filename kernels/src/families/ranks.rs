@@ -96,9 +96,9 @@ pub(super) const KERNELS: &[Kernel] = &[
     },
     Kernel {
         name: "count_largest",
-        doc: "count[0] += the number of code[i] whose magnitude is the format's largest finite value.",
+        doc: "largest[0] += the number of code[i] whose magnitude is the format's largest finite value.",
         contract: Exact,
-        params: &[read("code", FP8), update("count", U64)],
+        params: &[read("code", FP8), update("largest", U64)],
         code: Code::Cuda(Cuda {
             entries: &[Entry {
                 name: "count_largest",

@@ -53,11 +53,11 @@ fn add(workers: &Workers, x: States<'_>, factor: f32, y: &mut [f32]) {
 fn auto_scale(args: &mut Args<'_>, _workers: &Workers) -> Result<()> {
     let (counts, largest) = (args.read::<u64>(0, 2)?, args.read::<u64>(1, 1)?);
     let (skip, mu) = (args.read::<u32>(2, 1)?, args.write::<f32>(3, 1)?);
-    let (elements, ranks) = (args.u64(4), args.u64(5));
+    let (elements, casts) = (args.u64(4), args.u64(5));
     if skip[0] != 0 {
         return Ok(());
     }
-    let count = u128::from(counts[0]).max(u128::from(ranks) * u128::from(largest[0]));
+    let count = u128::from(counts[0]).max(u128::from(casts) * u128::from(largest[0]));
     let overflows = count > u128::from(elements) / 100_000;
     let next = if overflows { mu[0] / 2.0 } else { mu[0] * GROWTH };
     mu[0] = canonical(next.clamp(SMALLEST, LARGEST));

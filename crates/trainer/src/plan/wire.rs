@@ -1,7 +1,7 @@
 //! What a step sends between data-parallel ranks, by kind, and what recipe `bf16` would send in its place.
 //!
 //! With owners (ZeRO 1 and 2) every rank sends its gradients to their owners, a reduce-scatter, and an owner its new
-//! weights to every other rank, an all-gather: for each byte of a tensor, d - 1 bytes between d ranks. Without owners
+//! weights to every other rank, by broadcasts: for each byte of a tensor, d - 1 bytes between d ranks. Without owners
 //! gradients are all-reduced, which takes both halves, and weights need not travel. Every algorithm sends that, to the
 //! byte, but for the reduce-scatter of `halving-doubling`, which sends more on ranks that are no power of two.
 
