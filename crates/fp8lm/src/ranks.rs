@@ -57,14 +57,10 @@ fn world_options(args: &TrainArgs, plan: &Plan) -> WorldOptions {
     WorldOptions { ranks: plan.ranks(), timeout, checksums: true, streams, ..Default::default() }
 }
 
-/// What the first rank says, it says for all.
+/// Without the rank that was first: what ends one mostly ends all, and where it does not, the error names who failed.
 fn explain(error: RunError<anyhow::Error>) -> anyhow::Error {
     match error {
-        RunError::Failed { rank: 0, error } => error,
-        RunError::Failed { rank, error } => {
-            let message = format!("rank {rank}: {error}");
-            error.context(message)
-        }
+        RunError::Failed { error, .. } => error,
         other => anyhow!("{other}"),
     }
 }

@@ -64,6 +64,11 @@ fn ranks_on_the_command_line_are_those_of_the_configuration() {
     assert_names(&many, &["parallel.data = 65536", "at most 1024"]);
     let tensor = refused(folder.path(), &["--set", "parallel.tensor=2"]);
     assert_names(&tensor, &["error: parallel.tensor = 2", "training takes 1"]);
+    // Whichever rank is first to miss it.
+    for _ in 0..4 {
+        let missing = refused(folder.path(), &["--ranks", "4", "--data", "/no/such/text"]);
+        assert_names(&missing, &["error: cannot read /no/such/text: "]);
+    }
 }
 
 #[test]
