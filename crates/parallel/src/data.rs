@@ -83,11 +83,6 @@ impl DataParallel {
         })
     }
 
-    /// The group, for figures of one number.
-    pub fn scalars(&self) -> &Arc<dyn Collectives> {
-        &self.scalars
-    }
-
     /// Whether each parameter's states are one rank's alone.
     pub fn shares_states(&self) -> bool {
         self.options.zero != Zero::Off
