@@ -128,10 +128,7 @@ impl Member {
         cast.amax(queue, &amax)?;
         agree_amaxes(group, queue, &amax)?.wait(queue)?;
         cast.run(queue, &amax)?;
-        let (values, [scale, scale_inv], rule) = (cast.values(), cast.scales(), cast.rule());
-        let (owner, largest) = (Owner::All, cast.largest());
-        let codes = Codes { values, scale, scale_inv, rule, owner, largest };
-        reduce_codes(group, queue, &[codes], Rounding::EachHop)?;
+        reduce_codes(group, queue, &[Codes::of(&cast, Owner::All)], Rounding::EachHop)?;
         let add =
             |counts: &Tensor| group.all_reduce(queue, counts.view(), Reduction::Sum)?.wait(queue);
         gradient.counters().into_iter().try_for_each(add)

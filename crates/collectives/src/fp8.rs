@@ -2,6 +2,7 @@
 
 use fp8lm_device::{Collectives, DType, Queue, Reduction, Result, Tensor};
 use fp8lm_ops::{self as ops, ScaleRule};
+use fp8lm_scaling::GradientCast;
 
 use crate::{Owner, Shared, execute::COMMUNICATION, reduce_rescaled, rescaled::views};
 
@@ -62,6 +63,13 @@ pub fn reduce_codes(
 }
 
 impl<'a> Codes<'a> {
+    /// Those of a cast that was made under an agreed scale.
+    pub fn of(cast: &'a GradientCast, owner: Owner) -> Self {
+        let [scale, scale_inv] = cast.scales();
+        let (values, rule, largest) = (cast.values(), cast.rule(), cast.largest());
+        Self { values, scale, scale_inv, rule, owner, largest }
+    }
+
     fn shared(&self) -> Shared<'a> {
         let Self { values, rule, owner, .. } = *self;
         Shared { values, rule, owner }

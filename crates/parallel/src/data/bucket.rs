@@ -65,15 +65,10 @@ impl Bucket {
         for (index, (cast, _)) in self.scaled.iter().enumerate() {
             cast.run(queue, &amaxes.element(index))?;
         }
-        let codes: Vec<_> = self.scaled.iter().map(|(cast, owner)| codes(cast, *owner)).collect();
+        let codes = self.scaled.iter().map(|(cast, owner)| Codes::of(cast, *owner));
+        let codes: Vec<_> = codes.collect();
         reduce_codes(sum.scaled, queue, &codes, sum.rounding)
     }
-}
-
-fn codes(cast: &GradientCast, owner: Owner) -> Codes<'_> {
-    let [scale, scale_inv] = cast.scales();
-    let (values, rule, largest) = (cast.values(), cast.rule(), cast.largest());
-    Codes { values, scale, scale_inv, rule, owner, largest }
 }
 
 /// Starts the sum of a gradient that is kept in f32.
