@@ -1,5 +1,7 @@
 //! The shape of a model.
 
+use std::ops::Range;
+
 use fp8lm_scaling::Linear;
 use serde::{Deserialize, Serialize};
 
@@ -177,6 +179,19 @@ pub enum ConfigError {
         /// The width.
         width: usize,
     },
+    /// A part with blocks that the model has not.
+    #[error("a part of a model: expected some of its blocks 0 to {layers}, got {} to {}", blocks.start, blocks.end)]
+    NoSuchBlocks {
+        /// The part's blocks.
+        blocks: Range<usize>,
+        /// The model's.
+        layers: usize,
+    },
+    /// A shared head in another part than what it shares.
+    #[error(
+        "model.tied_head: a head that shares the embedding's weights stands in one part of the model with it"
+    )]
+    TiedHeadApart,
     /// A head that rotary positions or attention cannot take.
     #[error(
         "model.heads: {heads} heads of model.width = {width} are {head_dim} wide; expected an even width of at most {MAX_HEAD_DIM}"

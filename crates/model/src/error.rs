@@ -17,6 +17,16 @@ pub enum Error {
     /// The recipe cannot be carried out.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// A part that does not begin a model, without what the part in front of it puts out.
+    #[error(
+        "forward: expected the residual stream from the part of the model in front of this one, got none"
+    )]
+    NoInput,
+    /// A part that does not end a model, without the gradient of what it puts out.
+    #[error(
+        "backward: expected the residual stream's gradient from the part of the model behind this one, got none"
+    )]
+    NoGradient,
     /// The device failed.
     #[error(transparent)]
     Device(#[from] fp8lm_device::Error),

@@ -1,28 +1,33 @@
-//! The whole model: embedding, blocks, a norm and a head.
+//! The model, whole or a part of it: embedding, blocks, a norm and a head.
 
 use fp8lm_device::{Collectives, DType, Queue, Reduction, Tensor};
 use fp8lm_ops::{self as ops, Heads, RopeTables};
 use fp8lm_scaling::{Parameter, Pass, Quantizer, Recipe};
 
+use self::{
+    build::Builder,
+    tail::{Goal, HeadPending, Tail, TailStash},
+};
 use crate::{
-    Block, Kind, Linear, ModelConfig, Norm, PlainLinear, Result,
-    block::BlockStash,
-    gpt::build::Builder,
-    linear::{plain_forward, plain_input_gradient, plain_weight_gradient},
-    norm::NormStash,
+    Block, Error, Kind, Linear, ModelConfig, Result,
+    block::{BlockPending, BlockStash},
 };
 
 mod build;
+mod part;
+mod tail;
 
-/// A decoder-only GPT.
+pub use part::Part;
+
+/// A decoder-only GPT, or a [`Part`] of one.
 #[derive(Debug)]
 pub struct Gpt {
     config: ModelConfig,
-    embedding: Parameter,
+    /// In the first part.
+    embedding: Option<Parameter>,
     blocks: Vec<Block>,
-    norm: Norm,
-    /// None where the head shares the embedding's weights.
-    head: Option<PlainLinear>,
+    /// In the last part.
+    tail: Option<Tail>,
     rope: RopeTables,
     /// The type of activations and of their gradients.
     activations: DType,
@@ -44,9 +49,18 @@ pub struct Sequences {
 pub struct GptStash {
     tokens: Tensor,
     blocks: Vec<BlockStash>,
-    norm: NormStash,
-    head_x: Tensor,
-    dlogits: Tensor,
+    tail: Option<TailStash>,
+}
+
+/// What the weight gradients need.
+#[derive(Debug)]
+pub struct GptPending {
+    tokens: Tensor,
+    /// The gradient of what the first block is given.
+    dx: Tensor,
+    /// The last block's first.
+    blocks: Vec<BlockPending>,
+    head: Option<HeadPending>,
 }
 
 /// What is done with a parameter whose gradient of a pass is whole.
@@ -56,9 +70,21 @@ impl Gpt {
     /// A model with weights initialised from a seed: normal with a deviation of 0.02, divided by
     /// the root of twice the number of layers for what writes to the residual stream; gains 1.
     pub fn new(queue: &Queue, config: &ModelConfig, recipe: &Recipe, seed: u64) -> Result<Self> {
+        Self::part(queue, config, recipe, seed, &Part::whole(config))
+    }
+
+    /// A part of that model.
+    pub fn part(
+        queue: &Queue,
+        config: &ModelConfig,
+        recipe: &Recipe,
+        seed: u64,
+        part: &Part,
+    ) -> Result<Self> {
         config.validate()?;
         recipe.validate()?;
-        Builder::new(queue, config, recipe, seed).gpt()
+        part.check(config)?;
+        Builder::new(queue, config, recipe, seed).gpt(part)
     }
 
     /// The loss of each token, F32 `[tokens]`, and what the backward pass needs: the gradient is
@@ -70,11 +96,29 @@ impl Gpt {
         gradient_scale: f32,
         pass: Pass,
     ) -> Result<(Tensor, GptStash)> {
+        self.forward_part(queue, sequences, None, gradient_scale, pass)
+    }
+
+    /// The same of a part, which is given the residual stream `x` [tokens, width] unless it is the first, and returns
+    /// it in place of the loss unless it is the last.
+    ///
+    /// # Errors
+    /// If a part that is not the first is given no `x`.
+    pub fn forward_part(
+        &mut self,
+        queue: &Queue,
+        sequences: &Sequences,
+        x: Option<&Tensor>,
+        gradient_scale: f32,
+        pass: Pass,
+    ) -> Result<(Tensor, GptStash)> {
         let Sequences { tokens, targets, context } = sequences;
-        let (h, blocks, norm) = self.trunk(queue, tokens, *context, pass)?;
-        let logits = self.head_forward(queue, &h)?;
-        let (loss, dlogits) = ops::cross_entropy(queue, &logits, targets, gradient_scale)?;
-        let stash = GptStash { tokens: tokens.clone(), blocks, norm, head_x: h, dlogits };
+        let (x, blocks) = self.trunk(queue, tokens, *context, x, pass)?;
+        let mut stash = GptStash { tokens: tokens.clone(), blocks, tail: None };
+        let Some(tail) = &self.tail else { return Ok((x, stash)) };
+        let goal = Goal { targets, gradient_scale };
+        let (loss, tail) = tail.forward(queue, &x, goal, self.embedding.as_ref())?;
+        stash.tail = Some(tail);
         Ok((loss, stash))
     }
 
@@ -86,26 +130,75 @@ impl Gpt {
         stash: GptStash,
         added: &mut Added<'_>,
     ) -> Result<()> {
-        let GptStash { tokens, blocks, norm, head_x, dlogits } = stash;
-        let dh = self.head_backward(queue, &dlogits, &head_x)?;
-        self.head.iter_mut().try_for_each(|head| added(head.parameter_mut()))?;
-        let mut dx = self.norm.backward(queue, &dh, &norm)?;
-        self.norm.parameters_mut().try_for_each(&mut *added)?;
+        self.backward_part(queue, stash, None, added).map(drop)
+    }
+
+    /// The same of a part, which is given the gradient `dy` of the residual stream that it returned unless it is the
+    /// last, and returns that of the one that it was given.
+    ///
+    /// # Errors
+    /// If a part that is not the last is given no `dy`.
+    pub fn backward_part(
+        &mut self,
+        queue: &Queue,
+        stash: GptStash,
+        dy: Option<&Tensor>,
+        added: &mut Added<'_>,
+    ) -> Result<Tensor> {
+        let GptStash { tokens, blocks, tail } = stash;
+        let (mut dx, head) = self.tail_gradient(queue, tail, dy)?;
+        self.head_weight_gradient(queue, head, added)?;
         for (block, stash) in self.blocks.iter_mut().zip(blocks).rev() {
             let (dx_block, pending) = block.input_gradient(queue, &dx, stash, &self.rope)?;
             block.weight_gradient(queue, pending)?;
             block.parameters_mut().try_for_each(&mut *added)?;
             dx = dx_block;
         }
-        let table = ops::embedding_backward(queue, &tokens, &dx, self.config.vocabulary)?;
-        self.embedding.gradient_mut().add(queue, table)?;
-        Ok(added(&mut self.embedding)?)
+        self.embedding_gradient(queue, &tokens, &dx, added)?;
+        Ok(dx)
     }
 
-    /// The logits [tokens, vocabulary] of one sequence, which may be shorter than the context.
+    /// The first half of [`backward_part`](Self::backward_part): what it returns, and what the second half needs.
+    /// Gradients of norms are added, but not handed on yet.
+    pub fn input_gradient(
+        &mut self,
+        queue: &Queue,
+        stash: GptStash,
+        dy: Option<&Tensor>,
+    ) -> Result<(Tensor, GptPending)> {
+        let GptStash { tokens, blocks: stashes, tail } = stash;
+        let (mut dx, head) = self.tail_gradient(queue, tail, dy)?;
+        let mut blocks = Vec::with_capacity(stashes.len());
+        for (block, stash) in self.blocks.iter_mut().zip(stashes).rev() {
+            let (dx_block, pending) = block.input_gradient(queue, &dx, stash, &self.rope)?;
+            blocks.push(pending);
+            dx = dx_block;
+        }
+        Ok((dx.clone(), GptPending { tokens, dx, blocks, head }))
+    }
+
+    /// The second half of [`backward_part`](Self::backward_part): adds what is left, with the same bits.
+    pub fn weight_gradient(
+        &mut self,
+        queue: &Queue,
+        pending: GptPending,
+        added: &mut Added<'_>,
+    ) -> Result<()> {
+        let GptPending { tokens, dx, blocks, head } = pending;
+        self.head_weight_gradient(queue, head, added)?;
+        for (block, pending) in self.blocks.iter_mut().rev().zip(blocks) {
+            block.weight_gradient(queue, pending)?;
+            block.parameters_mut().try_for_each(&mut *added)?;
+        }
+        self.embedding_gradient(queue, &tokens, &dx, added)
+    }
+
+    /// The logits [tokens, vocabulary] of one sequence, which may be shorter than the context. Of a part that is not
+    /// the last it is the residual stream.
     pub fn logits(&mut self, queue: &Queue, tokens: &Tensor) -> Result<Tensor> {
-        let (h, ..) = self.trunk(queue, tokens, tokens.elements(), Pass::Evaluate)?;
-        self.head_forward(queue, &h)
+        let (x, _) = self.trunk(queue, tokens, tokens.elements(), None, Pass::Evaluate)?;
+        let embedding = self.embedding.as_ref();
+        self.tail.as_ref().map_or(Ok(x.clone()), |tail| tail.logits(queue, &x, embedding))
     }
 
     /// Starts a step, counted from 0: gradients are 0.
@@ -133,19 +226,17 @@ impl Gpt {
 
     /// All parameters, in the order of use. A shared head is the embedding and counts once.
     pub fn parameters(&self) -> Vec<&Parameter> {
-        let mut parameters = vec![&self.embedding];
+        let mut parameters: Vec<_> = self.embedding.iter().collect();
         parameters.extend(self.blocks.iter().flat_map(Block::parameters));
-        parameters.extend(self.norm.parameters());
-        parameters.extend(self.head.iter().map(Linear::parameter));
+        parameters.extend(self.tail.iter().flat_map(Tail::parameters));
         parameters
     }
 
     /// All parameters, in the same order, to step.
     pub fn parameters_mut(&mut self) -> Vec<&mut Parameter> {
-        let mut parameters = vec![&mut self.embedding];
+        let mut parameters: Vec<_> = self.embedding.iter_mut().collect();
         parameters.extend(self.blocks.iter_mut().flat_map(Block::parameters_mut));
-        parameters.extend(self.norm.parameters_mut());
-        parameters.extend(self.head.iter_mut().map(Linear::parameter_mut));
+        parameters.extend(self.tail.iter_mut().flat_map(Tail::parameters_mut));
         parameters
     }
 
@@ -182,16 +273,23 @@ impl Gpt {
         Ok(())
     }
 
+    /// What comes out of the blocks.
     fn trunk(
         &mut self,
         queue: &Queue,
         tokens: &Tensor,
         context: usize,
+        x: Option<&Tensor>,
         pass: Pass,
-    ) -> Result<(Tensor, Vec<BlockStash>, NormStash)> {
+    ) -> Result<(Tensor, Vec<BlockStash>)> {
         let heads = self.heads(tokens.elements(), context);
-        let table = self.embedding.weight(queue, self.activations)?;
-        let mut x = ops::embedding(queue, tokens, &table)?;
+        let mut x = match (&self.embedding, x) {
+            (Some(embedding), _) => {
+                ops::embedding(queue, tokens, &embedding.weight(queue, self.activations)?)?
+            }
+            (None, Some(x)) => x.clone(),
+            (None, None) => return Err(Error::NoInput),
+        };
         let mut stashes = Vec::with_capacity(self.blocks.len());
         for block in &mut self.blocks {
             let (y, stash) = block.forward(queue, &x, heads, &self.rope, pass)?;
@@ -201,8 +299,7 @@ impl Gpt {
             }
             x = y;
         }
-        let (h, norm) = self.norm.forward(queue, &x)?;
-        Ok((h, stashes, norm))
+        Ok((x, stashes))
     }
 
     fn heads(&self, tokens: usize, context: usize) -> Heads {
@@ -211,16 +308,41 @@ impl Gpt {
         Heads { batch, context, heads, head_dim: self.config.head_dim() }
     }
 
-    fn head_forward(&self, queue: &Queue, h: &Tensor) -> Result<Tensor> {
-        let head = self.head.as_ref().map_or(&self.embedding, Linear::parameter);
-        Ok(plain_forward(queue, head, h)?)
+    /// The gradient of what the blocks put out.
+    fn tail_gradient(
+        &mut self,
+        queue: &Queue,
+        stash: Option<TailStash>,
+        dy: Option<&Tensor>,
+    ) -> Result<(Tensor, Option<HeadPending>)> {
+        let (Some(tail), Some(stash)) = (&mut self.tail, stash) else {
+            return Ok((dy.ok_or(Error::NoGradient)?.clone(), None));
+        };
+        let (dx, head) = tail.input_gradient(queue, stash, self.embedding.as_ref())?;
+        Ok((dx, Some(head)))
     }
 
-    /// The gradient of the head's input; that of its weight is added.
-    fn head_backward(&mut self, queue: &Queue, dlogits: &Tensor, h: &Tensor) -> Result<Tensor> {
-        let head = self.head.as_mut().map_or(&mut self.embedding, Linear::parameter_mut);
-        plain_weight_gradient(queue, head, dlogits, h)?;
-        Ok(plain_input_gradient(queue, head, dlogits)?)
+    fn head_weight_gradient(
+        &mut self,
+        queue: &Queue,
+        pending: Option<HeadPending>,
+        added: &mut Added<'_>,
+    ) -> Result<()> {
+        let (Some(tail), Some(pending)) = (&mut self.tail, pending) else { return Ok(()) };
+        tail.weight_gradient(queue, pending, self.embedding.as_mut(), added)
+    }
+
+    fn embedding_gradient(
+        &mut self,
+        queue: &Queue,
+        tokens: &Tensor,
+        dx: &Tensor,
+        added: &mut Added<'_>,
+    ) -> Result<()> {
+        let Some(embedding) = &mut self.embedding else { return Ok(()) };
+        let table = ops::embedding_backward(queue, tokens, dx, self.config.vocabulary)?;
+        embedding.gradient_mut().add(queue, table)?;
+        Ok(added(embedding)?)
     }
 }
 

@@ -37,7 +37,7 @@ pub use attention::Attention;
 pub use block::Block;
 pub use config::{Activation, ConfigError, ModelConfig, NormKind};
 pub use error::{Error, Result};
-pub use gpt::{Added, Gpt, GptStash, Sequences};
+pub use gpt::{Added, Gpt, GptPending, GptStash, Part, Sequences};
 pub use linear::{Fp8Linear, Kind, Linear, OutputGradient, PlainLinear};
 pub use mlp::Mlp;
 pub use norm::Norm;

@@ -4,7 +4,7 @@ use fp8lm_device::{Queue, Shape};
 use fp8lm_ops::{Noise, RopeTables};
 use fp8lm_scaling::{LINEAR, Linear as Role, Parameter, ParameterSpec, REST, Recipe};
 
-use super::Gpt;
+use super::{Gpt, Part, Tail};
 use crate::{
     Attention, Block, Linear, Mlp, ModelConfig, Norm, NormKind, PlainLinear, Result, init,
     linear::linear,
@@ -31,18 +31,45 @@ impl<'a> Builder<'a> {
         Self { queue, config, recipe, seed, tensors: 0, parameters: 0 }
     }
 
-    pub(super) fn gpt(mut self) -> Result<Gpt> {
-        let ModelConfig { layers, width, context, vocabulary, rope_theta, .. } = *self.config;
-        let embedding = self.table("embedding", vocabulary, width)?;
-        let blocks = (0..layers).map(|block| self.block(block)).collect::<Result<_>>()?;
+    pub(super) fn gpt(mut self, part: &Part) -> Result<Gpt> {
+        let ModelConfig { layers, context, rope_theta, .. } = *self.config;
+        let embedding = match part.first {
+            true => Some(self.table("embedding")?),
+            false => self.skip(1, 0),
+        };
+        self.skip_blocks(part.blocks.start);
+        let blocks = part.blocks.clone().map(|block| self.block(block)).collect::<Result<_>>()?;
+        self.skip_blocks(layers - part.blocks.end);
+        let tail = if part.last { Some(self.tail()?) } else { None };
+        let rope = RopeTables::new(self.queue, context, self.config.head_dim(), rope_theta)?;
+        let (config, activations) = (self.config.clone(), self.recipe.activations);
+        Ok(Gpt { config, embedding, blocks, tail, rope, activations })
+    }
+
+    /// Passes over what other parts have: tensors that draw their values, and others.
+    fn skip<T>(&mut self, drawn: u32, others: u32) -> Option<T> {
+        self.tensors += drawn;
+        self.parameters += drawn + others;
+        None
+    }
+
+    fn skip_blocks(&mut self, blocks: usize) {
+        let vectors = match self.config.norm {
+            NormKind::Rms => 1,
+            NormKind::Layer => 2,
+        };
+        for _ in 0..blocks {
+            self.skip::<()>(Role::ALL.len() as u32, 2 * vectors);
+        }
+    }
+
+    fn tail(&mut self) -> Result<Tail> {
         let norm = self.norm("norm")?;
         let head = match self.config.tied_head {
             true => None,
-            false => Some(PlainLinear::new(self.queue, self.table("head", vocabulary, width)?)?),
+            false => Some(PlainLinear::new(self.queue, self.table("head")?)?),
         };
-        let rope = RopeTables::new(self.queue, context, self.config.head_dim(), rope_theta)?;
-        let (config, activations) = (self.config.clone(), self.recipe.activations);
-        Ok(Gpt { config, embedding, blocks, norm, head, rope, activations })
+        Ok(Tail { norm, head })
     }
 
     fn block(&mut self, block: usize) -> Result<Block> {
@@ -88,7 +115,9 @@ impl<'a> Builder<'a> {
         Ok(Norm::new(gain, shift, self.config.norm_eps))
     }
 
-    fn table(&mut self, name: &str, rows: usize, cols: usize) -> Result<Parameter> {
+    /// A row for each token.
+    fn table(&mut self, name: &str) -> Result<Parameter> {
+        let (rows, cols) = (self.config.vocabulary, self.config.width);
         let values = self.normal(rows * cols, DEVIATION);
         let spec = self.rest(name.to_owned(), [rows, cols].into(), true);
         Ok(Parameter::new(self.queue, spec, &values)?)

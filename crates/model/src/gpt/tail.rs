@@ -1,0 +1,115 @@
+//! The end of a model: the last norm, the head and the loss.
+
+use fp8lm_device::{Queue, Tensor};
+use fp8lm_ops as ops;
+use fp8lm_scaling::Parameter;
+
+use super::Added;
+use crate::{
+    Linear, Norm, PlainLinear, Result,
+    linear::{plain_forward, plain_input_gradient, plain_weight_gradient},
+    norm::NormStash,
+};
+
+/// The last norm, and the head.
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub(super) norm: Norm,
+    /// None where the head shares the embedding's weights.
+    pub(super) head: Option<PlainLinear>,
+}
+
+/// What its backward pass needs.
+#[derive(Debug)]
+pub(super) struct TailStash {
+    norm: NormStash,
+    head: HeadPending,
+}
+
+/// What the head's weight gradient needs.
+#[derive(Debug)]
+pub(super) struct HeadPending {
+    h: Tensor,
+    dlogits: Tensor,
+}
+
+/// What the loss is of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Goal<'a> {
+    pub(super) targets: &'a Tensor,
+    pub(super) gradient_scale: f32,
+}
+
+/// `embedding` is what a head without weights of its own shares.
+impl Tail {
+    pub(super) fn logits(
+        &self,
+        queue: &Queue,
+        x: &Tensor,
+        embedding: Option<&Parameter>,
+    ) -> Result<Tensor> {
+        let (h, _) = self.norm.forward(queue, x)?;
+        Ok(plain_forward(queue, self.weight(embedding), &h)?)
+    }
+
+    /// The loss of each token.
+    pub(super) fn forward(
+        &self,
+        queue: &Queue,
+        x: &Tensor,
+        goal: Goal<'_>,
+        embedding: Option<&Parameter>,
+    ) -> Result<(Tensor, TailStash)> {
+        let (h, norm) = self.norm.forward(queue, x)?;
+        let logits = plain_forward(queue, self.weight(embedding), &h)?;
+        let Goal { targets, gradient_scale } = goal;
+        let (loss, dlogits) = ops::cross_entropy(queue, &logits, targets, gradient_scale)?;
+        Ok((loss, TailStash { norm, head: HeadPending { h, dlogits } }))
+    }
+
+    /// dx, and what the head's weight gradient needs. The norm's gradients are added.
+    pub(super) fn input_gradient(
+        &mut self,
+        queue: &Queue,
+        stash: TailStash,
+        embedding: Option<&Parameter>,
+    ) -> Result<(Tensor, HeadPending)> {
+        let TailStash { norm, head } = stash;
+        let dh = plain_input_gradient(queue, self.weight(embedding), &head.dlogits)?;
+        Ok((self.norm.backward(queue, &dh, &norm)?, head))
+    }
+
+    /// Adds the gradient of the head's weight, and hands on the tail's own parameters.
+    pub(super) fn weight_gradient(
+        &mut self,
+        queue: &Queue,
+        pending: HeadPending,
+        embedding: Option<&mut Parameter>,
+        added: &mut Added<'_>,
+    ) -> Result<()> {
+        let HeadPending { h, dlogits } = pending;
+        match (&mut self.head, embedding) {
+            (Some(head), _) => {
+                plain_weight_gradient(queue, head.parameter_mut(), &dlogits, &h)?;
+                added(head.parameter_mut())?;
+            }
+            (None, Some(embedding)) => plain_weight_gradient(queue, embedding, &dlogits, &h)?,
+            (None, None) => unreachable!("{SHARED}"),
+        }
+        Ok(self.norm.parameters_mut().try_for_each(&mut *added)?)
+    }
+
+    pub(super) fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+        self.norm.parameters().chain(self.head.iter().map(Linear::parameter))
+    }
+
+    pub(super) fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Parameter> {
+        self.norm.parameters_mut().chain(self.head.iter_mut().map(Linear::parameter_mut))
+    }
+
+    fn weight<'a>(&'a self, embedding: Option<&'a Parameter>) -> &'a Parameter {
+        self.head.as_ref().map(Linear::parameter).or(embedding).expect(SHARED)
+    }
+}
+
+const SHARED: &str = "a head without weights stands in one part with the embedding";
