@@ -43,6 +43,7 @@ mod quantizer;
 mod recipe;
 mod recipes;
 mod stored;
+mod wire;
 
 pub use casts::{Cast, Casts, Columns, Gemm, Granularity, Scaling, Source};
 pub use format::{Format, ParseFormatError};
@@ -59,3 +60,4 @@ pub use recipe::{
 };
 pub use recipes::{NAMES, recipe};
 pub use stored::Stored;
+pub use wire::{Wire, WireFormat};

@@ -12,6 +12,8 @@ use crate::{Cast, Columns, Meter, SCALES, Scaling, Source, casts::block_rule, st
 pub enum Pass {
     /// A pass of training, which does.
     Train,
+    /// The forward pass of training again, for its activations: it does not, and keeps what the backward pass needs.
+    Recompute,
     /// A pass that only looks, which does not.
     Evaluate,
 }
@@ -205,7 +207,7 @@ impl Quantizer {
     fn meter_of(&self, queue: &Queue, pass: Pass) -> Result<Meter> {
         match pass {
             Pass::Train => Ok(self.meter.clone()),
-            Pass::Evaluate => Meter::new(queue),
+            Pass::Recompute | Pass::Evaluate => Meter::new(queue),
         }
     }
 

@@ -6,7 +6,7 @@ use fp8lm_device::DType;
 use fp8lm_ops::ScaleRule;
 use serde::{Deserialize, Serialize};
 
-use crate::{Format, Gemm, recipe};
+use crate::{Format, Gemm, Wire, recipe};
 
 /// What a training run keeps in which format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub struct Recipe {
     /// Exceptions for named linears and blocks; the first that matches wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,
+    /// How activations travel between ranks.
+    #[serde(default, skip_serializing_if = "Wire::is_default")]
+    pub wire: Wire,
 }
 
 /// The formats of one group of parameters.

@@ -76,11 +76,12 @@ fn an_amax_that_is_not_finite_does_not_enter_the_window() {
 }
 
 #[test]
-fn a_pass_that_looks_leaves_no_trace() {
+fn a_pass_that_looks_or_comes_again_leaves_no_trace() {
     let queue = queue();
     let mut quantizer = Quantizer::new(&queue, cast(Scaling::Delayed(4))).unwrap();
     scale(&mut quantizer, &queue, 7.0, Pass::Train);
     scale(&mut quantizer, &queue, 448.0, Pass::Evaluate);
+    scale(&mut quantizer, &queue, 448.0, Pass::Recompute);
     quantizer.end_step(&queue).unwrap();
     assert_eq!(scale(&mut quantizer, &queue, 1.0, Pass::Evaluate), 64.0);
     assert_eq!(quantizer.meter().read(&queue).unwrap().unwrap().elements, 4);

@@ -3,7 +3,7 @@
 use fp8lm_device::DType::{BF16, F32};
 
 use super::fp32;
-use crate::{Format, Gemm, Precision, Recipe};
+use crate::{Format, Gemm, Precision, Recipe, Wire};
 
 pub(super) fn recipe() -> Recipe {
     Recipe {
@@ -12,6 +12,7 @@ pub(super) fn recipe() -> Recipe {
         linears: mixed(),
         rest: mixed(),
         overrides: Vec::new(),
+        wire: Wire::default(),
     }
 }
 

@@ -5,7 +5,9 @@ use fp8lm_device::DType::{BF16, E4M3, F32};
 use fp8lm_ops::{Accumulate, ScaleRule};
 
 use super::{bf16, fp32};
-use crate::{Cast, Casts, Columns, Format, Gemm, Granularity, Precision, Recipe, Scaling, Source};
+use crate::{
+    Cast, Casts, Columns, Format, Gemm, Granularity, Precision, Recipe, Scaling, Source, Wire,
+};
 
 pub(super) fn recipe() -> Recipe {
     let casts = Casts {
@@ -25,7 +27,14 @@ pub(super) fn recipe() -> Recipe {
         stochastic: Vec::new(),
     };
     let (rest, overrides) = (bf16::mixed(), Vec::new());
-    Recipe { name: "deepseek-v3".into(), activations: BF16, linears, rest, overrides }
+    Recipe {
+        name: "deepseek-v3".into(),
+        activations: BF16,
+        linears,
+        rest,
+        overrides,
+        wire: Wire::default(),
+    }
 }
 
 fn tiles() -> Cast {

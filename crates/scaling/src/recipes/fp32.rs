@@ -2,7 +2,7 @@
 
 use fp8lm_device::DType::F32;
 
-use crate::{Accumulation, Format, Gemm, GradientFormat, HeadRoom, Precision, Recipe};
+use crate::{Accumulation, Format, Gemm, GradientFormat, HeadRoom, Precision, Recipe, Wire};
 
 pub(super) fn recipe() -> Recipe {
     Recipe {
@@ -11,6 +11,7 @@ pub(super) fn recipe() -> Recipe {
         linears: single(),
         rest: single(),
         overrides: Vec::new(),
+        wire: Wire::default(),
     }
 }
 

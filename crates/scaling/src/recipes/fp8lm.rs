@@ -7,6 +7,7 @@ use fp8lm_ops::{Accumulate, ScaleRule};
 use super::bf16;
 use crate::{
     Accumulation, Cast, Casts, Format, Gemm, GradientFormat, HeadRoom, Precision, Recipe, Scaling,
+    Wire,
 };
 
 /// Steps whose amaxes the scale of an input or an output gradient is made from.
@@ -34,7 +35,14 @@ pub(super) fn level_1() -> Recipe {
         stochastic: Vec::new(),
     };
     let (rest, overrides) = (bf16::mixed(), Vec::new());
-    Recipe { name: "fp8lm-1".into(), activations: BF16, linears, rest, overrides }
+    Recipe {
+        name: "fp8lm-1".into(),
+        activations: BF16,
+        linears,
+        rest,
+        overrides,
+        wire: Wire::default(),
+    }
 }
 
 /// And FP8 first moments, FP16 second moments.

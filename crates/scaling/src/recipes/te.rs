@@ -5,7 +5,7 @@ use fp8lm_device::DType::{self, BF16, E4M3, E5M2};
 use fp8lm_ops::{Accumulate, ScaleRule};
 
 use super::bf16;
-use crate::{Cast, Casts, Gemm, Precision, Recipe, Scaling};
+use crate::{Cast, Casts, Gemm, Precision, Recipe, Scaling, Wire};
 
 /// Steps whose amaxes the scale is made from: Transformer Engine's default.
 const WINDOW: usize = 1024;
@@ -24,6 +24,7 @@ pub(super) fn recipe() -> Recipe {
         linears: Precision { gemm: Gemm::Fp8(casts), ..bf16::mixed() },
         rest: bf16::mixed(),
         overrides: Vec::new(),
+        wire: Wire::default(),
     }
 }
 
