@@ -32,6 +32,7 @@ mod init;
 mod linear;
 mod mlp;
 mod norm;
+mod recompute;
 
 pub use attention::Attention;
 pub use block::Block;
@@ -41,3 +42,4 @@ pub use gpt::{Added, Gpt, GptPending, GptStash, Part, Sequences};
 pub use linear::{Fp8Linear, Kind, Linear, OutputGradient, PlainLinear};
 pub use mlp::Mlp;
 pub use norm::Norm;
+pub use recompute::Recompute;
