@@ -1,11 +1,11 @@
-//! What can be wrong with a mesh or a partition.
+//! What can be wrong with a mesh, a partition or a pipeline.
 
-use crate::Axis;
+use crate::{Axis, Schedule, Wait};
 
 /// The result of an operation on ranks.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A mesh or a partition that cannot be.
+/// A mesh, a partition or a pipeline that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -56,6 +56,52 @@ pub enum Error {
     TooManyBytes {
         /// How many tensors there are.
         tensors: usize,
+    },
+    /// A name that no schedule has.
+    #[error("no schedule `{name}`: expected one of {}", Schedule::ALL.map(Schedule::name).join(", "))]
+    NoSuchSchedule {
+        /// The name.
+        name: String,
+    },
+    /// Less of something than a schedule takes.
+    #[error("{key} = {got}: schedule {schedule} takes at least {least}")]
+    TooFew {
+        /// The schedule.
+        schedule: Schedule,
+        /// The key of a configuration that says how much there is.
+        key: &'static str,
+        /// How much there is.
+        got: usize,
+        /// What it takes.
+        least: usize,
+    },
+    /// A number that a schedule cannot share out.
+    #[error("{key} = {got}: schedule {schedule} takes multiples of {of}, such as {}", got.checked_next_multiple_of(*of).unwrap_or(*of))]
+    NotAMultiple {
+        /// The schedule.
+        schedule: Schedule,
+        /// The key of a configuration that gives the number.
+        key: &'static str,
+        /// The number.
+        got: usize,
+        /// What it must be a multiple of.
+        of: usize,
+    },
+    /// Chunks for a schedule that knows its own.
+    #[error(
+        "parallel.chunks = {chunks}: schedule {schedule} takes 1; `interleaved` alone takes more"
+    )]
+    ChunksNotTaken {
+        /// The schedule.
+        schedule: Schedule,
+        /// The chunks.
+        chunks: usize,
+    },
+    /// Ranks of a pipeline that wait for one another.
+    #[error("a pipeline comes to a halt: {}", waits.iter().map(Wait::to_string).collect::<Vec<_>>().join("; "))]
+    Deadlock {
+        /// Every rank that has not come to its end.
+        waits: Vec<Wait>,
     },
 }
 

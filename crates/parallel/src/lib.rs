@@ -65,6 +65,7 @@ mod error;
 mod host;
 mod mesh;
 mod partition;
+mod pipeline;
 mod traffic;
 
 pub use data::{DataOptions, DataParallel, Zero};
@@ -72,4 +73,7 @@ pub use error::{Error, Result};
 pub use host::gather;
 pub use mesh::{Axis, Coordinate, Mesh};
 pub use partition::{Partition, PartitionRule};
+pub use pipeline::{
+    Costs, PipelineShape, Place, Program, Schedule, Step, Task, Timed, Timeline, Wait, Work,
+};
 pub use traffic::{FP8_GRADIENTS, GRADIENTS, SCALARS, WEIGHTS};
