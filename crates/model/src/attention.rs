@@ -17,9 +17,10 @@ pub struct Attention {
 /// What the backward pass of attention needs.
 #[derive(Debug)]
 pub(crate) struct AttentionStash {
-    heads: Heads,
+    pub(crate) heads: Heads,
     x: Scaled,
-    qkv: Tensor,
+    /// Behind RoPE.
+    pub(crate) qkv: Tensor,
     /// None where what the projection keeps of its input stands for it.
     o: Option<Tensor>,
     lse: Tensor,
@@ -48,6 +49,21 @@ impl Attention {
         let (y, proj_x) = self.proj.forward(queue, &o, pass)?;
         let o = (!proj_x.is_packed()).then_some(o);
         Ok((y, AttentionStash { heads, x, qkv, o, lse, proj_x }))
+    }
+
+    /// What [`forward`](Self::forward) kept, of its input and of `qkv`.
+    pub(crate) fn again(
+        &mut self,
+        queue: &Queue,
+        x: &Tensor,
+        qkv: Tensor,
+        heads: Heads,
+    ) -> Result<AttentionStash> {
+        let x = self.qkv.keep(queue, x)?;
+        let (o, lse) = ops::attention(queue, &qkv, &heads)?;
+        let proj_x = self.proj.keep(queue, &o)?;
+        let o = (!proj_x.is_packed()).then_some(o);
+        Ok(AttentionStash { heads, x, qkv, o, lse, proj_x })
     }
 
     pub(crate) fn input_gradient(

@@ -4,12 +4,17 @@ use fp8lm_device::{Queue, Result, Tensor};
 use fp8lm_ops::{self as ops, Heads, RopeTables};
 use fp8lm_scaling::{Parameter, Pass};
 
+use self::stash::Whole;
 use crate::{
-    Attention, Linear, Mlp, Norm,
+    Attention, Linear, Mlp, Norm, Recompute,
     attention::{AttentionPending, AttentionStash},
-    mlp::{MlpPending, MlpStash},
+    mlp::MlpPending,
     norm::NormStash,
 };
+
+mod stash;
+
+pub(crate) use stash::BlockStash;
 
 /// A transformer block.
 #[derive(Debug)]
@@ -18,15 +23,7 @@ pub struct Block {
     pub(crate) attention: Attention,
     pub(crate) norm2: Norm,
     pub(crate) mlp: Mlp,
-}
-
-/// What the backward pass of a block needs.
-#[derive(Debug)]
-pub(crate) struct BlockStash {
-    norm1: NormStash,
-    attention: AttentionStash,
-    norm2: NormStash,
-    mlp: MlpStash,
+    pub(crate) recompute: Recompute,
 }
 
 /// What the weight gradients of a block need.
@@ -45,12 +42,11 @@ impl Block {
         rope: &RopeTables,
         pass: Pass,
     ) -> Result<(Tensor, BlockStash)> {
-        let (h, norm1) = self.norm1.forward(queue, x)?;
-        let (a, attention) = self.attention.forward(queue, &h, heads, rope, pass)?;
-        let x = ops::add(queue, x, &a)?;
+        let (x, norm1, attention) = self.attend(queue, x, heads, rope, pass)?;
         let (h, norm2) = self.norm2.forward(queue, &x)?;
         let (m, mlp) = self.mlp.forward(queue, &h, pass)?;
-        Ok((ops::add(queue, &x, &m)?, BlockStash { norm1, attention, norm2, mlp }))
+        let whole = Whole { norm1, attention, norm2, mlp };
+        Ok((ops::add(queue, &x, &m)?, whole.kept(self.recompute)))
     }
 
     /// dx, and what the weight gradients need. Gradients of norms are added at once.
@@ -61,7 +57,7 @@ impl Block {
         stash: BlockStash,
         rope: &RopeTables,
     ) -> Result<(Tensor, BlockPending)> {
-        let BlockStash { norm1, attention, norm2, mlp } = stash;
+        let Whole { norm1, attention, norm2, mlp } = self.whole(queue, stash, rope)?;
         let (dh, mlp) = self.mlp.input_gradient(queue, dy, mlp)?;
         let dx = ops::add(queue, dy, &self.norm2.backward(queue, &dh, &norm2)?)?;
         let (dh, attention) = self.attention.input_gradient(queue, &dx, attention, rope)?;
@@ -93,5 +89,19 @@ impl Block {
         let Mlp { up, down, .. } = &mut self.mlp;
         let front = self.norm1.parameters_mut().chain([qkv.parameter_mut(), proj.parameter_mut()]);
         front.chain(self.norm2.parameters_mut()).chain([up.parameter_mut(), down.parameter_mut()])
+    }
+
+    /// The residual stream behind attention.
+    fn attend(
+        &mut self,
+        queue: &Queue,
+        x: &Tensor,
+        heads: Heads,
+        rope: &RopeTables,
+        pass: Pass,
+    ) -> Result<(Tensor, NormStash, AttentionStash)> {
+        let (h, norm1) = self.norm1.forward(queue, x)?;
+        let (a, attention) = self.attention.forward(queue, &h, heads, rope, pass)?;
+        Ok((ops::add(queue, x, &a)?, norm1, attention))
     }
 }

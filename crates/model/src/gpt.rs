@@ -9,7 +9,7 @@ use self::{
     tail::{Goal, HeadPending, Tail, TailStash},
 };
 use crate::{
-    Block, Error, Kind, Linear, ModelConfig, Result,
+    Block, Error, Kind, Linear, ModelConfig, Recompute, Result,
     block::{BlockPending, BlockStash},
 };
 
@@ -217,6 +217,13 @@ impl Gpt {
             quantizers.iter_mut().map(|(_, _, quantizer)| quantizer.meter().amax().clone());
         ops::agree(queue, group, Reduction::Maximum, &amaxes.collect::<Vec<_>>())?;
         quantizers.into_iter().try_for_each(|(_, _, quantizer)| Ok(quantizer.end_step(queue)?))
+    }
+
+    /// What the backward passes of coming forward passes make again: nothing unless this is called.
+    pub fn set_recompute(&mut self, recompute: Recompute) {
+        for block in &mut self.blocks {
+            block.recompute = recompute;
+        }
     }
 
     /// The shape of the model.

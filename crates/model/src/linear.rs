@@ -17,6 +17,9 @@ pub trait Linear: Debug + Send {
     /// y [tokens, out] of x [tokens, in], and what is kept of x for the weight gradient.
     fn forward(&mut self, queue: &Queue, x: &Tensor, pass: Pass) -> Result<(Tensor, Scaled)>;
 
+    /// What [`forward`](Self::forward) kept of x, made again, without a trace in histories and counters.
+    fn keep(&mut self, queue: &Queue, x: &Tensor) -> Result<Scaled>;
+
     /// dy [tokens, out] as the two gradients take it.
     fn output_gradient(&mut self, queue: &Queue, dy: &Tensor) -> Result<OutputGradient>;
 

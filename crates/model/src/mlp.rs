@@ -22,7 +22,7 @@ pub struct Mlp {
 pub(crate) struct MlpStash {
     x: Scaled,
     /// The activation function's input.
-    u: Tensor,
+    pub(crate) u: Tensor,
     down_x: Scaled,
 }
 
@@ -41,12 +41,21 @@ impl Mlp {
         pass: Pass,
     ) -> Result<(Tensor, MlpStash)> {
         let (u, x) = self.up.forward(queue, x, pass)?;
-        let a = match self.activation {
-            Activation::Gelu => ops::gelu(queue, &u)?,
-            Activation::Swiglu => ops::swiglu(queue, &u)?,
-        };
+        let a = self.activate(queue, &u)?;
         let (y, down_x) = self.down.forward(queue, &a, pass)?;
         Ok((y, MlpStash { x, u, down_x }))
+    }
+
+    /// What [`forward`](Self::forward) kept, of its input alone.
+    pub(crate) fn forward_but_down(&mut self, queue: &Queue, x: &Tensor) -> Result<MlpStash> {
+        let (u, x) = self.up.forward(queue, x, Pass::Recompute)?;
+        self.stash(queue, x, u)
+    }
+
+    /// What [`forward`](Self::forward) kept, of its input and of `u`.
+    pub(crate) fn again(&mut self, queue: &Queue, x: &Tensor, u: Tensor) -> Result<MlpStash> {
+        let x = self.up.keep(queue, x)?;
+        self.stash(queue, x, u)
     }
 
     pub(crate) fn input_gradient(
@@ -71,5 +80,18 @@ impl Mlp {
         let MlpPending { up: (du, x), down: (dy, down_x) } = pending;
         self.down.weight_gradient(queue, &dy, &down_x)?;
         self.up.weight_gradient(queue, &du, &x)
+    }
+
+    fn activate(&self, queue: &Queue, u: &Tensor) -> Result<Tensor> {
+        match self.activation {
+            Activation::Gelu => ops::gelu(queue, u),
+            Activation::Swiglu => ops::swiglu(queue, u),
+        }
+    }
+
+    fn stash(&mut self, queue: &Queue, x: Scaled, u: Tensor) -> Result<MlpStash> {
+        let a = self.activate(queue, &u)?;
+        let down_x = self.down.keep(queue, &a)?;
+        Ok(MlpStash { x, u, down_x })
     }
 }

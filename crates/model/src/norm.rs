@@ -16,7 +16,7 @@ pub struct Norm {
 /// What the backward pass of a norm needs.
 #[derive(Debug)]
 pub(crate) struct NormStash {
-    x: Tensor,
+    pub(crate) x: Tensor,
     mean: Option<Tensor>,
     rstd: Tensor,
 }

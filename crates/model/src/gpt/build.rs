@@ -6,8 +6,8 @@ use fp8lm_scaling::{LINEAR, Linear as Role, Parameter, ParameterSpec, REST, Reci
 
 use super::{Gpt, Part, Tail};
 use crate::{
-    Attention, Block, Linear, Mlp, ModelConfig, Norm, NormKind, PlainLinear, Result, init,
-    linear::linear,
+    Attention, Block, Linear, Mlp, ModelConfig, Norm, NormKind, PlainLinear, Recompute, Result,
+    init, linear::linear,
 };
 
 /// Makes parameters one after another; each draws its initial values under its own number.
@@ -78,7 +78,8 @@ impl<'a> Builder<'a> {
         let norm2 = self.norm(&format!("blocks.{block}.norm2"))?;
         let (up, down) = (self.linear(block, Role::Up)?, self.linear(block, Role::Down)?);
         let (attention, activation) = (Attention { qkv, proj }, self.config.activation);
-        Ok(Block { norm1, attention, norm2, mlp: Mlp { up, down, activation } })
+        let (mlp, recompute) = (Mlp { up, down, activation }, Recompute::default());
+        Ok(Block { norm1, attention, norm2, mlp, recompute })
     }
 
     fn linear(&mut self, block: usize, role: Role) -> Result<Box<dyn Linear>> {

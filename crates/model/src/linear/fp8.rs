@@ -70,6 +70,10 @@ impl Linear for Fp8Linear {
         Ok((self.multiply(queue, &rows, &weight, self.activations)?, kept))
     }
 
+    fn keep(&mut self, queue: &Queue, x: &Tensor) -> Result<Scaled> {
+        Ok(self.input.quantize_and_keep(queue, x, Pass::Recompute)?.1)
+    }
+
     fn output_gradient(&mut self, queue: &Queue, dy: &Tensor) -> Result<OutputGradient> {
         let (rows, kept) = self.output_gradient.quantize_and_keep(queue, dy, Pass::Train)?;
         Ok(OutputGradient { rows, kept })

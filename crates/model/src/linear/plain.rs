@@ -29,6 +29,10 @@ impl Linear for PlainLinear {
         Ok((plain_forward(queue, &self.parameter, x)?, self.unscaled(x)))
     }
 
+    fn keep(&mut self, _: &Queue, x: &Tensor) -> Result<Scaled> {
+        Ok(self.unscaled(x))
+    }
+
     fn output_gradient(&mut self, _: &Queue, dy: &Tensor) -> Result<OutputGradient> {
         Ok(OutputGradient { rows: self.unscaled(dy), kept: self.unscaled(dy) })
     }
