@@ -7,8 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::{Costs, Place, Program, Step};
 use crate::{Error, Result};
 
+mod dualpipe;
+mod dualpipe_v;
 mod gpipe;
+mod interleaved;
 mod one_f_one_b;
+mod phases;
+mod zb_h1;
 
 /// A way to order the work of a pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,6 +25,18 @@ pub enum Schedule {
     #[default]
     #[serde(rename = "1f1b")]
     OneFOneB,
+    /// The same over several short stages a rank.
+    #[serde(rename = "interleaved")]
+    Interleaved,
+    /// 1F1B that puts off weight gradients.
+    #[serde(rename = "zb-h1")]
+    ZbH1,
+    /// Micro-batches from both ends.
+    #[serde(rename = "dualpipe")]
+    DualPipe,
+    /// Micro-batches that go down the ranks and up again.
+    #[serde(rename = "dualpipe-v")]
+    DualPipeV,
 }
 
 /// How large a pipeline is.
@@ -37,18 +54,29 @@ pub struct PipelineShape {
 struct Definition {
     name: &'static str,
     about: &'static str,
+    /// How many ranks have each stage.
+    replicas: usize,
     /// What it demands of a shape without zeros.
     check: fn(PipelineShape) -> Result<()>,
     /// The ways of micro-batches through the ranks; as many of them in a row take each.
     paths: fn(PipelineShape) -> Vec<Vec<Place>>,
     steps: fn(PipelineShape, usize) -> Vec<Step>,
     bubble: fn(PipelineShape, Costs) -> f64,
+    /// Where `bubble` is what comes of the steps.
+    exact: fn(PipelineShape, Costs) -> bool,
     peak_activations: fn(PipelineShape, usize) -> usize,
 }
 
 impl Schedule {
     /// Every schedule.
-    pub const ALL: [Self; 2] = [Self::Gpipe, Self::OneFOneB];
+    pub const ALL: [Self; 6] = [
+        Self::Gpipe,
+        Self::OneFOneB,
+        Self::Interleaved,
+        Self::ZbH1,
+        Self::DualPipe,
+        Self::DualPipeV,
+    ];
 
     /// Its name in configurations.
     pub fn name(self) -> &'static str {
@@ -75,7 +103,7 @@ impl Schedule {
 
     /// How many ranks along the pipeline have the weights of a stage.
     pub fn replicas(self) -> usize {
-        1
+        self.definition().replicas
     }
 
     /// What every rank does.
@@ -86,9 +114,14 @@ impl Schedule {
         Ok(Program::new(shape, (definition.paths)(shape), steps))
     }
 
-    /// By its formula: how long the rank that idles most does so, of a shape that is legal.
+    /// By its published formula: how long the rank that idles most does so, of a shape that is legal.
     pub fn bubble(self, shape: PipelineShape, costs: Costs) -> f64 {
         (self.definition().bubble)(shape, costs)
+    }
+
+    /// Whether that is what a [`Timeline`](super::Timeline) comes to: some formulas suppose something of the costs.
+    pub fn bubble_is_exact(self, shape: PipelineShape, costs: Costs) -> bool {
+        (self.definition().exact)(shape, costs)
     }
 
     /// By its formula: the most micro-batches whose activations a rank holds at once, counted at each of its stages.
@@ -100,6 +133,10 @@ impl Schedule {
         match self {
             Self::Gpipe => &gpipe::DEFINITION,
             Self::OneFOneB => &one_f_one_b::DEFINITION,
+            Self::Interleaved => &interleaved::DEFINITION,
+            Self::ZbH1 => &zb_h1::DEFINITION,
+            Self::DualPipe => &dualpipe::DEFINITION,
+            Self::DualPipeV => &dualpipe_v::DEFINITION,
         }
     }
 }
@@ -132,6 +169,11 @@ fn one_chunk(schedule: Schedule, shape: PipelineShape) -> Result<()> {
 
 fn at_least(schedule: Schedule, key: &'static str, got: usize, least: usize) -> Result<()> {
     if got >= least { Ok(()) } else { Err(Error::TooFew { schedule, key, got, least }) }
+}
+
+fn multiple_of(schedule: Schedule, key: &'static str, got: usize, of: usize) -> Result<()> {
+    let whole = got.is_multiple_of(of);
+    if whole { Ok(()) } else { Err(Error::NotAMultiple { schedule, key, got, of }) }
 }
 
 const RANKS: &str = "parallel.pipeline";

@@ -10,10 +10,12 @@ use crate::pipeline::{Task, Work};
 pub(super) const DEFINITION: Definition = Definition {
     name: "gpipe",
     about: "all forward passes, then all backward passes",
+    replicas: 1,
     check: |shape| one_chunk(Schedule::Gpipe, shape),
     paths: straight,
     steps,
     bubble: |shape, costs| (shape.ranks - 1) as f64 * (costs.forward + costs.backward),
+    exact: |_, _| true,
     peak_activations: |shape, _| shape.micro_batches,
 };
 

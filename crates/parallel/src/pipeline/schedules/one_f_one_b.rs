@@ -10,10 +10,12 @@ use crate::pipeline::{Task, Work};
 pub(super) const DEFINITION: Definition = Definition {
     name: "1f1b",
     about: "one forward pass, one backward pass",
+    replicas: 1,
     check: |shape| one_chunk(Schedule::OneFOneB, shape),
     paths: straight,
     steps,
     bubble: |shape, costs| (shape.ranks - 1) as f64 * (costs.forward + costs.backward),
+    exact: |_, _| true,
     peak_activations: |shape, rank| (shape.ranks - rank).min(shape.micro_batches),
 };
 
