@@ -33,6 +33,7 @@ mod linear;
 mod mlp;
 mod norm;
 mod recompute;
+mod stash;
 
 pub use attention::Attention;
 pub use block::Block;
@@ -43,3 +44,4 @@ pub use linear::{Fp8Linear, Kind, Linear, OutputGradient, PlainLinear};
 pub use mlp::Mlp;
 pub use norm::Norm;
 pub use recompute::Recompute;
+pub use stash::{StashBytes, StashPlan};
