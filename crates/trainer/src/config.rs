@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 
 use fp8lm_data::Tokenizer;
 use fp8lm_device::DType;
-use fp8lm_model::ModelConfig;
+use fp8lm_model::{ModelConfig, Recompute};
 use fp8lm_ops::Accumulate;
-use fp8lm_scaling::{Accumulation, Format, HeadRoom, Override, Rounded, ScaleRule, Source};
+use fp8lm_scaling::{
+    Accumulation, Format, HeadRoom, Override, Rounded, ScaleRule, Source, WireFormat,
+};
 use serde::{Deserialize, Serialize};
 
 mod check;
@@ -19,6 +21,7 @@ mod error;
 mod keys;
 mod layer;
 mod parallel;
+mod pipeline;
 mod presets;
 mod recipe;
 #[cfg(test)]
@@ -95,6 +98,12 @@ pub struct RecipeConfig {
     /// What of the linears is rounded stochastically instead of to the nearest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stochastic: Option<Vec<Rounded>>,
+    /// How activations travel between the stages of a pipeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline_wire: Option<WireFormat>,
+    /// How the gradients of activations travel on their way to being summed over tensor-parallel ranks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reduce_scatter_wire: Option<WireFormat>,
     /// Exceptions for named linears and blocks; the first that matches wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,
@@ -164,6 +173,9 @@ pub struct RunConfig {
     pub compare: Option<String>,
     /// Threads of the emulator; 0 takes all that the machine has. Results do not depend on it.
     pub threads: usize,
+    /// What a backward pass computes again instead of keeping it. Results do not depend on it.
+    #[serde(default)]
+    pub recompute: Recompute,
 }
 
 impl Config {

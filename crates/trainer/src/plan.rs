@@ -11,20 +11,26 @@ use fp8lm_scaling::{LINEAR, Recipe};
 
 use crate::config::{Config, ConfigError, OptimizerConfig};
 
+mod holding;
+mod layout;
 mod memory;
 mod ranks;
-mod shard;
 mod sharing;
+mod stages;
 mod summary;
 mod table;
+mod tensors;
+mod traffic;
 mod wire;
 
+pub use layout::Layout;
 pub use memory::PlannedRow;
-pub use shard::PlannedTensor;
-pub use wire::PlannedTraffic;
+pub use tensors::{PlannedTensor, Shard};
+pub use wire::{PlannedTraffic, Volume};
 
-use shard::Cut;
-use sharing::Sharing;
+use holding::Holding;
+use stages::Stages;
+use tensors::Tensors;
 
 /// A checked run. Nothing in it changes any more.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,11 +38,17 @@ pub struct Plan {
     config: Config,
     recipe: Recipe,
     mesh: Mesh,
+    stages: Stages,
+    /// All of the model, whole.
     tensors: Vec<PlannedTensor>,
-    sharing: Sharing,
-    /// Of each data-parallel rank.
+    /// Of each place of the pipeline.
+    holdings: Vec<Holding>,
+    /// Of each rank.
     memory: Vec<Vec<PlannedRow>>,
+    /// Of all ranks.
     traffic: Vec<PlannedTraffic>,
+    /// Gradients and weights of one rank, as FP8-LM counts them.
+    gradient_volume: Volume,
     bytes_per_parameter: f64,
 }
 
@@ -44,16 +56,28 @@ impl Plan {
     /// The plan of a configuration.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         config.check()?;
-        let recipe = config.recipe.resolve()?;
-        let mesh = Mesh::new(&Axis::ALL.map(|axis| (axis, config.parallel.size(axis))))?;
-        let cut = Cut { tensor: config.parallel.tensor, pipeline: config.parallel.pipeline };
-        let tensors = shard::tensors(&config.model, &recipe, cut)?;
-        let sharing = Sharing::new(&tensors, &config.parallel)?;
-        let memory = memory::rows(&tensors, &sharing);
-        let traffic = wire::traffic(&tensors, &sharing);
-        let whole = shard::tensors(&config.model, &recipe, Cut::WHOLE)?;
-        let bytes_per_parameter = bytes_per_parameter(&whole);
-        Ok(Self { config, recipe, mesh, tensors, sharing, memory, traffic, bytes_per_parameter })
+        let (recipe, parallel) = (config.recipe.resolve()?, &config.parallel);
+        let mesh = Mesh::new(&Axis::ALL.map(|axis| (axis, parallel.size(axis))))?;
+        let stages = Stages::new(&config);
+        let tensors = Tensors::new(&config.model, &recipe)?;
+        let holdings = Holding::of_places(&tensors, &stages, parallel)?;
+        let memory = memory::by_rank(&mesh, &stages, &holdings)?;
+        let traffic = traffic::of_a_step(&holdings, &stages, parallel);
+        let gradient_volume = traffic::published(&tensors, &config)?;
+        let tensors: Vec<_> = tensors.whole().cloned().collect();
+        let bytes_per_parameter = bytes_per_parameter(&tensors);
+        Ok(Self {
+            config,
+            recipe,
+            mesh,
+            stages,
+            tensors,
+            holdings,
+            memory,
+            traffic,
+            gradient_volume,
+            bytes_per_parameter,
+        })
     }
 
     /// The configuration.
@@ -108,43 +132,58 @@ impl Plan {
         &self.mesh
     }
 
-    /// The tensors of one rank, in the order of [`Gpt::parameters`](fp8lm_model::Gpt::parameters). All ranks have as
-    /// many, but for those of other stages of a pipeline, which have fewer.
+    /// The tensors of the model, whole, in the order of [`Gpt::parameters`](fp8lm_model::Gpt::parameters).
     pub fn tensors(&self) -> &[PlannedTensor] {
         &self.tensors
     }
 
-    /// Which data-parallel rank owns which of the tensors, by the bytes that it has of them alone; none where
-    /// nothing is shared.
-    pub fn partition(&self) -> Option<&Partition> {
-        self.sharing.partition.as_ref()
+    /// What a rank has of them, in the same order, whatever the order of its chunks. Ranks with the same weights have
+    /// the same list.
+    pub fn tensors_of(&self, rank: usize) -> Result<Vec<PlannedTensor>, fp8lm_parallel::Error> {
+        let coordinate = self.mesh.coordinate(rank)?;
+        let mut tensors = self.holdings[coordinate.place(Axis::Pipeline)].tensors.clone();
+        for tensor in tensors.iter_mut().filter(|tensor| tensor.shard.members > 1) {
+            tensor.shard.place = coordinate.place(Axis::Tensor);
+        }
+        Ok(tensors)
     }
 
-    /// The memory that the first data-parallel rank needs: a row for each label of parameters, and one for scales.
+    /// Which of the replicas of the first rank owns which of its tensors, by the bytes that it has of them alone; none
+    /// where nothing is shared.
+    pub fn partition(&self) -> Option<&Partition> {
+        self.holdings.first()?.sharing.partition.as_ref()
+    }
+
+    /// The memory that the first rank needs: a row for each label of parameters, and one for scales.
     pub fn memory(&self) -> &[PlannedRow] {
         self.memory.first().map_or(&[], Vec::as_slice)
     }
 
-    /// The same for every data-parallel rank.
+    /// The same for every rank.
     pub fn memory_by_rank(&self) -> &[Vec<PlannedRow>] {
         &self.memory
     }
 
-    /// The memory as a text table, of many ranks the least and the most. With the `usage` of each data-parallel rank,
-    /// the bytes that are allocated stand beside the plan, with what they differ by, and labels that it does not know
-    /// follow.
+    /// The memory as a text table, of many ranks the least and the most. With the `usage` of each rank, the bytes that
+    /// are allocated stand beside the plan, with what they differ by, and labels that it does not know follow.
     pub fn memory_table(&self, usage: &[BTreeMap<Label, Usage>]) -> String {
         table::render(&self.memory, usage)
     }
 
-    /// What a step sends between data-parallel ranks: a row a kind.
+    /// What all ranks send in a step, a row a kind.
     pub fn traffic(&self) -> &[PlannedTraffic] {
         &self.traffic
     }
 
     /// The traffic as a text table, of one rank in the mean.
     pub fn traffic_table(&self) -> String {
-        wire::render(&self.traffic, self.sharing.ranks)
+        wire::render(&self.traffic, self.ranks())
+    }
+
+    /// The gradients and weights that a rank sends in a step, as FP8-LM counts them (table 5): of the blocks of one
+    /// place of the pipeline, with the tables of the first and of the last one as one rank's.
+    pub fn gradient_volume(&self) -> Volume {
+        self.gradient_volume
     }
 
     /// Bytes for each parameter that the recipe manages in FP8, scales not counted, on a rank that shares nothing.

@@ -101,6 +101,12 @@ impl Schedule {
         (self.definition().paths)(shape)[0].len()
     }
 
+    /// The ways of micro-batches through the ranks, of a shape that is legal: as many of them in a row take each. They
+    /// do not depend on the number of micro-batches.
+    pub fn paths(self, shape: PipelineShape) -> Vec<Vec<Place>> {
+        (self.definition().paths)(shape)
+    }
+
     /// How many ranks along the pipeline have the weights of a stage.
     pub fn replicas(self) -> usize {
         self.definition().replicas

@@ -88,6 +88,7 @@ impl Config {
         let recipe = self.recipe.resolve()?;
         self.check_blocks()?;
         self.check_shares()?;
+        self.check_pipeline()?;
         self.check_products(&recipe)?;
         self.check_files()?;
         if self.model.vocabulary < self.data.tokenizer.vocabulary() {

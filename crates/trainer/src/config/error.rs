@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use fp8lm_data::Tokenizer;
-use fp8lm_parallel::Axis;
+use fp8lm_parallel::{Axis, Schedule};
 use fp8lm_scaling::RecipeError;
 
 use super::{parallel::nearest_multiple, presets::preset_names};
@@ -166,6 +166,22 @@ pub enum ConfigError {
         axis: Axis,
         /// How many they are.
         ranks: usize,
+    },
+    /// Blocks that stages cannot share evenly.
+    #[error(
+        "model.layers = {layers}: schedule {schedule} makes {stages} stages of parallel.pipeline = {ranks} ranks, and \
+         each has as many blocks, so expected a multiple of {stages}, such as {}",
+        nearest_multiple(*layers, *stages)
+    )]
+    Stages {
+        /// Blocks of the model.
+        layers: usize,
+        /// The schedule.
+        schedule: Schedule,
+        /// Ranks along the pipeline.
+        ranks: usize,
+        /// The stages.
+        stages: usize,
     },
     /// Ranks that can be planned and not run.
     #[error("parallel.{axis} = {ranks}: training takes 1 so far")]

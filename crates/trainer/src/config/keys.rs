@@ -2,10 +2,11 @@
 
 use std::{fmt, ops::RangeInclusive};
 
+use fp8lm_parallel::Schedule;
 use fp8lm_scaling::{Format, NAMES};
 use toml::Value;
 
-use Expected::{Blocks, Files, Number, Storage, Switch, Table, Tables, Whole, Word, Words};
+use Expected::{Blocks, Files, Number, Order, Storage, Switch, Table, Tables, Whole, Word, Words};
 
 /// The keys of a table.
 pub(super) type Keys = &'static [(&'static str, Expected)];
@@ -23,6 +24,8 @@ pub(super) enum Expected {
     Words(&'static [&'static str]),
     /// A [`Format`].
     Storage,
+    /// A [`Schedule`].
+    Order,
     Files,
     Blocks,
 }
@@ -46,6 +49,7 @@ impl Expected {
             (Word(words), Value::String(word)) => words.contains(&word.as_str()),
             (Words(words), Value::Array(items)) => items.iter().all(|item| Word(words).takes(item)),
             (Storage, Value::String(text)) => text.parse::<Format>().is_ok(),
+            (Order, Value::String(text)) => text.parse::<Schedule>().is_ok(),
             (Tables(_), Value::Array(items)) => items.iter().all(Value::is_table),
             (Files, Value::Array(items)) => items.iter().all(Value::is_str),
             (Blocks, Value::Array(items)) => items.len() == 2 && items.iter().all(is_block),
@@ -68,6 +72,7 @@ impl fmt::Display for Expected {
                 "f32, bf16, f16, e4m3 or e5m2, the last three with `:exact` or `:pow2` for a \
                  scale, moments in the last two with `:expand` for groups",
             ),
+            Order => write!(f, "one of {}", Schedule::ALL.map(Schedule::name).join(", ")),
             Files => f.write_str("a list of file names in quotes, in brackets"),
             Blocks => f.write_str("the first and the last block, such as [0, 1]"),
         }
@@ -132,6 +137,8 @@ const RECIPE: Keys = &[
     ("columns", Word(SOURCES)),
     ("attention_output", Word(SOURCES)),
     ("stochastic", Words(ROUNDED)),
+    ("pipeline_wire", Word(WIRE)),
+    ("reduce_scatter_wire", Word(WIRE)),
     ("overrides", Tables(OVERRIDE)),
 ];
 
@@ -143,6 +150,7 @@ const OVERRIDE: Keys = &[
 
 const FP8: &[&str] = &["e4m3", "e5m2"];
 const ROUNDED: &[&str] = &["gradient", "master", "first_moment", "second_moment", "working"];
+const WIRE: &[&str] = &["activations", "e4m3"];
 const SOURCES: &[&str] = &["codes", "e5m6", "values"];
 
 const DATA: Keys = &[
@@ -168,6 +176,10 @@ const PARALLEL: Keys = &[
     ("data", Whole(1..=MAX_RANKS)),
     ("tensor", Whole(1..=MAX_RANKS)),
     ("pipeline", Whole(1..=MAX_LAYERS)),
+    ("sequence", Switch),
+    ("schedule", Order),
+    ("chunks", Whole(1..=MAX_LAYERS)),
+    ("deterministic", Switch),
     ("zero", Whole(0..=2)),
     ("partition", Word(&["greedy", "balanced"])),
     ("algorithm", Word(&["round-once", "nccl-ring", "nccl-tree", "halving-doubling"])),
@@ -186,6 +198,7 @@ const RUN: Keys = &[
     ("compare", Word(NAMES)),
     ("keep_checkpoints", Whole(1..=1 << 20)),
     ("threads", Whole(0..=1 << 12)),
+    ("recompute", Word(&["none", "selective", "full"])),
 ];
 
 const MAX_LAYERS: i64 = 1 << 12;

@@ -1,7 +1,7 @@
 //! The ranks of a run, and what they share.
 
 use fp8lm_collectives::Algorithm;
-use fp8lm_parallel::{Axis, PartitionRule};
+use fp8lm_parallel::{Axis, PartitionRule, PipelineShape, Schedule};
 use serde::{Deserialize, Serialize};
 
 use super::{Config, ConfigError};
@@ -14,10 +14,20 @@ pub struct ParallelConfig {
     pub data: usize,
     /// Ranks that share every linear and the tables. Only plans have more than 1 so far.
     pub tensor: usize,
-    /// Stages that share the blocks. Only plans have more than 1 so far.
+    /// Ranks along a pipeline, whose stages share the blocks. Only plans have more than 1 so far.
     pub pipeline: usize,
-    /// What data-parallel ranks share of a tensor's states: nothing (0), masters and moments (1), or gradients as well
-    /// (2). It has no effect on one of them.
+    /// Whether the ranks of a tensor share the tokens of what stands between linears as well. It has no effect on one
+    /// of them.
+    pub sequence: bool,
+    /// In which order the ranks of a pipeline work on micro-batches, and how many stages there are.
+    pub schedule: Schedule,
+    /// Stages on each rank of an interleaved pipeline.
+    pub chunks: usize,
+    /// Whether gradients are summed in one order whatever the number of stages, the schedule, and the number of
+    /// data-parallel ranks, which is a power of two: the same bits for more time and memory.
+    pub deterministic: bool,
+    /// What ranks with the same weights share of a tensor's states: nothing (0), masters and moments (1), or gradients
+    /// as well (2). It has no effect where there is one of them.
     pub zero: u8,
     /// Who owns which tensor under ZeRO.
     pub partition: PartitionRule,
@@ -35,6 +45,10 @@ impl Default for ParallelConfig {
             data: 1,
             tensor: 1,
             pipeline: 1,
+            sequence: true,
+            schedule: Schedule::OneFOneB,
+            chunks: 1,
+            deterministic: false,
             zero: 1,
             partition: PartitionRule::Greedy,
             algorithm: Algorithm::RoundOnce,
@@ -52,6 +66,18 @@ impl ParallelConfig {
             Axis::Data => self.data,
             Axis::Tensor => self.tensor,
         }
+    }
+
+    /// The size of a pipeline, of which each data-parallel rank has one.
+    pub(crate) fn shape(&self, micro_batches: usize) -> PipelineShape {
+        let share = if self.deterministic { self.data } else { 1 };
+        let micro_batches = micro_batches / share;
+        PipelineShape { ranks: self.pipeline, chunks: self.chunks, micro_batches }
+    }
+
+    /// Whether tensor-parallel ranks share the tokens between linears.
+    pub fn shares_tokens(&self) -> bool {
+        self.sequence && self.tensor > 1
     }
 }
 
@@ -71,9 +97,12 @@ impl Config {
     /// Whether ranks can share evenly what they share.
     pub(super) fn check_shares(&self) -> Result<(), ConfigError> {
         let (data, model) = (&self.data, &self.model);
+        let of_data = match self.parallel.deterministic {
+            true => ("data.micro_batches", data.micro_batches, Axis::Data),
+            false => ("data.batch", data.batch, Axis::Data),
+        };
         let shares = [
-            ("data.batch", data.batch, Axis::Data),
-            ("model.layers", model.layers, Axis::Pipeline),
+            of_data,
             ("model.heads", model.heads, Axis::Tensor),
             ("model.mlp", model.mlp, Axis::Tensor),
             ("model.vocabulary", model.vocabulary, Axis::Tensor),

@@ -23,6 +23,8 @@ impl RecipeConfig {
             columns: None,
             attention_output: None,
             stochastic: None,
+            pipeline_wire: None,
+            reduce_scatter_wire: None,
             overrides: Vec::new(),
         }
     }
@@ -42,6 +44,8 @@ impl RecipeConfig {
         replace(&mut linears.gradient.accumulation, self.grad_accumulation);
         replace(&mut linears.stochastic, self.stochastic.clone());
         self.switch_products(linears)?;
+        replace(&mut recipe.wire.pipeline, self.pipeline_wire);
+        replace(&mut recipe.wire.reduce_scatter, self.reduce_scatter_wire);
         recipe.overrides.clone_from(&self.overrides);
         recipe.validate()?;
         Ok(recipe)

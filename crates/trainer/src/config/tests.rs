@@ -48,6 +48,8 @@ fn the_keys_are_those_of_the_structs() {
         columns: Some(Source::Values),
         attention_output: Some(Source::Codes),
         stochastic: Some(vec![Rounded::Gradient]),
+        pipeline_wire: Some(WireFormat::E4m3),
+        reduce_scatter_wire: Some(WireFormat::E4m3),
         overrides: vec![Override {
             blocks: Some([0, 1]),
             linear: Some(fp8lm_scaling::Linear::Down),
@@ -428,7 +430,7 @@ fn a_configuration_that_was_not_loaded_is_checked_too() {
     assert_eq!(message.lines().count(), 1);
 }
 
-const KEYS: [&str; 59] = [
+const KEYS: [&str; 66] = [
     "data.batch",
     "data.files",
     "data.micro_batches",
@@ -455,9 +457,13 @@ const KEYS: [&str; 59] = [
     "optimizer.weight_decay",
     "parallel.algorithm",
     "parallel.bucket_mib",
+    "parallel.chunks",
     "parallel.data",
+    "parallel.deterministic",
     "parallel.partition",
     "parallel.pipeline",
+    "parallel.schedule",
+    "parallel.sequence",
     "parallel.tensor",
     "parallel.timeout_seconds",
     "parallel.zero",
@@ -474,6 +480,8 @@ const KEYS: [&str; 59] = [
     "recipe.overrides.blocks",
     "recipe.overrides.linear",
     "recipe.overrides.recipe",
+    "recipe.pipeline_wire",
+    "recipe.reduce_scatter_wire",
     "recipe.scale",
     "recipe.second_moment",
     "recipe.stochastic",
@@ -485,6 +493,7 @@ const KEYS: [&str; 59] = [
     "run.evaluate_every",
     "run.keep_checkpoints",
     "run.log_every",
+    "run.recompute",
     "run.seed",
     "run.steps",
     "run.threads",

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use fp8lm_device::{Label, Usage};
+use fp8lm_parallel::{Axis, Mesh};
 use fp8lm_scaling::{LINEAR, Labels, REST, SCALES};
 
-use super::{shard::PlannedTensor, sharing::Sharing};
+use super::{holding::Holding, sharing::Sharing, stages::Stages, tensors::PlannedTensor};
 use crate::run::report::MemoryRow;
 
 /// The planned bytes of one label on one rank.
@@ -15,7 +16,7 @@ pub struct PlannedRow {
     pub label: Label,
     /// How many they are; none where the plan does not say, as for scales.
     pub bytes: Option<u64>,
-    /// Parameters in the label's group; none for labels that are not of parameters.
+    /// Parameters in the label's group, of those that the rank reads; none for labels that are not of parameters.
     pub parameters: Option<u64>,
 }
 
@@ -52,7 +53,22 @@ pub(super) fn allocated(label: Label, usage: &BTreeMap<Label, Usage>) -> u64 {
     usage.get(&label).map_or(0, |usage| usage.bytes as u64)
 }
 
-/// The rows of each data-parallel rank, in the order of the table.
+/// The rows of every rank: those of its number among its replicas.
+pub(super) fn by_rank(
+    mesh: &Mesh,
+    stages: &Stages,
+    holdings: &[Holding],
+) -> Result<Vec<Vec<PlannedRow>>, fp8lm_parallel::Error> {
+    let rank = |rank: usize| {
+        let coordinate = mesh.coordinate(rank)?;
+        let place = coordinate.place(Axis::Pipeline);
+        let replica = stages.replica(place, coordinate.place(Axis::Data));
+        Ok(holdings[place].memory[replica].clone())
+    };
+    (0..mesh.ranks()).map(rank).collect()
+}
+
+/// The rows of each replica, in the order of the table.
 pub(super) fn rows(tensors: &[PlannedTensor], sharing: &Sharing) -> Vec<Vec<PlannedRow>> {
     let groups = [&LINEAR, &REST].map(|labels| group(labels, tensors, sharing));
     let scales = PlannedRow { label: SCALES, bytes: None, parameters: None };
@@ -64,24 +80,25 @@ pub(super) fn rows(tensors: &[PlannedTensor], sharing: &Sharing) -> Vec<Vec<Plan
         });
         rows.chain([scales.clone()]).collect()
     };
-    (0..sharing.ranks).map(rank).collect()
+    (0..sharing.replicas).map(rank).collect()
 }
 
-/// The parameters of a group, and on each rank their bytes by kind.
+/// The parameters of a group, and on each replica their bytes by kind.
 fn group<'a>(
     labels: &'a Labels,
     tensors: &[PlannedTensor],
     sharing: &Sharing,
 ) -> (u64, Vec<[u64; 5]>, &'a Labels) {
-    let of_group = |tensor: &PlannedTensor| tensor.labels == labels;
-    let members = || tensors.iter().enumerate().filter(|(_, tensor)| of_group(tensor));
-    let parameters = members().map(|(_, tensor)| tensor.elements).sum();
+    let of_group = |tensor: &&PlannedTensor| tensor.labels == labels;
+    let members = || tensors.iter().filter(of_group);
+    let parameters = members().map(|tensor| tensor.elements).sum();
     let mut common = [0; 5];
-    members().for_each(|(_, tensor)| add(&mut common, sharing.common(tensor)));
-    let mut bytes = vec![common; sharing.ranks];
-    let owners = sharing.partition.iter().flat_map(|partition| partition.owners());
-    for (tensor, &owner) in tensors.iter().zip(owners).filter(|(tensor, _)| of_group(tensor)) {
-        add(&mut bytes[owner], sharing.owned(tensor));
+    members().for_each(|tensor| add(&mut common, sharing.common(tensor)));
+    let mut bytes = vec![common; sharing.replicas];
+    for tensor in members() {
+        if let Some(owner) = tensor.owner {
+            add(&mut bytes[owner], sharing.owned(tensor));
+        }
     }
     (parameters, bytes, labels)
 }

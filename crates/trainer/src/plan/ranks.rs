@@ -12,11 +12,30 @@ impl Plan {
         self.mesh.ranks()
     }
 
-    /// The shape and order of the batches that one data-parallel rank takes. Those of all ranks are numbered
-    /// through, the micro-batches of a step in the order of ranks.
+    /// The shape and order of the batches that data-parallel ranks take, numbered through as
+    /// [`batch_of`](Self::batch_of) does.
     pub fn sampling_of_a_rank(&self) -> Sampling {
-        let (all, ranks) = (self.sampling(), self.config.parallel.data);
-        Sampling { batch: all.batch / ranks, micro_batches: all.micro_batches * ranks, ..all }
+        let ParallelConfig { data, deterministic, .. } = self.config.parallel;
+        let all = self.sampling();
+        if deterministic {
+            return all;
+        }
+        Sampling { batch: all.batch / data, micro_batches: all.micro_batches * data, ..all }
+    }
+
+    /// Micro-batches of a step that one data-parallel rank takes.
+    pub fn micro_batches_of_a_rank(&self) -> usize {
+        self.pipeline_shape().micro_batches
+    }
+
+    /// Which batch of a step is the `micro_batch`-th of a data-parallel rank. Each takes its rows of every micro-batch;
+    /// in the deterministic mode it takes whole ones, those of a step in a row.
+    pub fn batch_of(&self, data_rank: usize, micro_batch: usize) -> usize {
+        let ParallelConfig { data, deterministic, .. } = self.config.parallel;
+        match deterministic {
+            true => data_rank * self.micro_batches_of_a_rank() + micro_batch,
+            false => micro_batch * data + data_rank,
+        }
     }
 
     /// Tokens of a step that one data-parallel rank sees.

@@ -1,39 +1,43 @@
-//! What data-parallel ranks share of a tensor's states: ZeRO by whole tensors (FP8-LM, section 2.3).
+//! What ranks with the same weights share of a tensor's states: ZeRO by whole tensors, or whole shards of them (FP8-LM,
+//! section 2.3).
 //!
-//! | stage | whole on every rank | on the owner alone |
+//! | stage | whole on every replica | on the owner alone |
 //! |---|---|---|
 //! | 0 | everything | |
 //! | 1 | gradients, and what is read: the working copy or, without one, the master | the rest |
 //! | 2 | what is read | the rest |
 
-use fp8lm_parallel::Partition;
+use fp8lm_parallel::{Partition, PartitionRule};
 
-use super::shard::PlannedTensor;
-use crate::config::ParallelConfig;
+use super::tensors::PlannedTensor;
 
-/// Who has what.
+/// Who has what of the tensors of one place of the pipeline.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Sharing {
-    pub(super) zero: u8,
-    pub(super) ranks: usize,
+    zero: u8,
+    /// Ranks with the same weights.
+    pub(super) replicas: usize,
     /// Owners of tensors; none where nothing is shared.
     pub(super) partition: Option<Partition>,
 }
 
 impl Sharing {
-    /// Owners share the bytes that owning brings.
+    /// Owners share the bytes that owning brings. The tensors are told of them.
     pub(super) fn new(
-        tensors: &[PlannedTensor],
-        parallel: &ParallelConfig,
+        tensors: &mut [PlannedTensor],
+        replicas: usize,
+        zero: u8,
+        rule: PartitionRule,
     ) -> Result<Self, fp8lm_parallel::Error> {
-        let ParallelConfig { zero, data: ranks, partition: rule, .. } = *parallel;
         let sizes: Vec<_> = tensors.iter().map(|tensor| owned(tensor, zero).iter().sum()).collect();
-        let is_shared = zero > 0 && ranks > 1;
-        let partition = match is_shared {
-            true => Some(rule.partition(&sizes, ranks)?),
-            false => None,
-        };
-        Ok(Self { zero, ranks, partition })
+        if zero == 0 || replicas == 1 {
+            return Ok(Self { zero, replicas, partition: None });
+        }
+        let partition = rule.partition(&sizes, replicas)?;
+        for (tensor, owner) in tensors.iter_mut().zip(partition.owners()) {
+            tensor.owner = Some(*owner);
+        }
+        Ok(Self { zero, replicas, partition: Some(partition) })
     }
 
     /// Whether gradients are summed on the owner alone, and its weights sent to all.
@@ -41,7 +45,7 @@ impl Sharing {
         self.partition.is_some()
     }
 
-    /// Bytes of a tensor by kind that every rank has.
+    /// Bytes of a tensor by kind that every replica has.
     pub(super) fn common(&self, tensor: &PlannedTensor) -> [u64; 5] {
         let (all, owned) = (whole(tensor), self.owned(tensor));
         std::array::from_fn(|kind| all[kind] - owned[kind])

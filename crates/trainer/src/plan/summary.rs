@@ -5,7 +5,7 @@ use std::fmt;
 use fp8lm_data::Sampling;
 use fp8lm_model::ModelConfig;
 use fp8lm_optim::Schedule;
-use fp8lm_parallel::Axis;
+use fp8lm_parallel::{Axis, Partition};
 use fp8lm_scaling::{Precision, Recipe};
 
 use super::Plan;
@@ -67,15 +67,15 @@ impl Plan {
     }
 
     fn fmt_owners(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(partition) = self.partition() else { return Ok(()) };
+        let partitions =
+            || self.holdings.iter().filter_map(|holding| holding.sharing.partition.as_ref());
+        let loads = || partitions().flat_map(|partition| partition.loads().iter().copied());
+        let Some((least, most)) = loads().min().zip(loads().max()) else { return Ok(()) };
         let (zero, rule) = (self.config.parallel.zero, self.config.parallel.partition);
-        let [least, most] = [partition.loads().iter().min(), partition.loads().iter().max()]
-            .map(|bytes_owned| bytes(bytes_owned.copied().unwrap_or(0)));
-        let spread = trimmed(100.0 * partition.spread());
-        writeln!(
-            f,
-            "owners    ZeRO {zero}, {rule}: {least} to {most} a data-parallel rank, spread {spread} %"
-        )
+        let [least, most] = [least, most].map(bytes);
+        let spread = partitions().map(Partition::spread).fold(0.0, f64::max);
+        let spread = trimmed(100.0 * spread);
+        writeln!(f, "owners    ZeRO {zero}, {rule}: {least} to {most} a rank, spread {spread} %")
     }
 
     fn fmt_schedule(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

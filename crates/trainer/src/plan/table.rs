@@ -17,7 +17,8 @@ pub(super) fn render(ranks: &[Vec<PlannedRow>], measured: Measured<'_>) -> Strin
     let grouped = |label| LINEAR.all().contains(label) || REST.all().contains(label);
     let others: Vec<_> = rows.iter().filter(|(label, _)| !grouped(label)).collect();
     let others = others.iter().map(|(_, line)| line);
-    let parameters = linears.total.parameters.zip(rest.total.parameters).map(|(a, b)| a + b);
+    let of_both = linears.total.parameters.clone().zip(rest.total.parameters.clone());
+    let parameters = of_both.map(|(linears, rest)| add(linears, rest));
     let all = [&linears.total, &rest.total].into_iter().chain(others.clone());
     let all = Line::sum("all", parameters, all);
 
@@ -40,8 +41,8 @@ struct Group<'a> {
 
 struct Line {
     name: String,
-    parameters: Option<u64>,
-    /// Rank by rank.
+    /// Rank by rank, as all that follows.
+    parameters: Option<Vec<u64>>,
     planned: Option<Vec<u64>>,
     measured: Option<Vec<u64>>,
 }
@@ -59,7 +60,8 @@ fn by_label(ranks: &[Vec<PlannedRow>], measured: Measured<'_>) -> Vec<(Label, Li
     let mut lines: Vec<_> = planned
         .map(|(index, row)| {
             let planned = ranks.iter().map(|rows| rows[index].bytes).collect();
-            (row.label, Line::new(row.label, row.parameters, planned, measured))
+            let parameters = ranks.iter().map(|rows| rows[index].parameters).collect();
+            (row.label, Line::new(row.label, parameters, planned, measured))
         })
         .collect();
     for label in measured.iter().flat_map(BTreeMap::keys) {
@@ -74,7 +76,7 @@ impl<'a> Group<'a> {
     fn of(labels: &Labels, rows: &'a [(Label, Line)]) -> Self {
         let rows = rows.iter().filter(|(label, _)| labels.all().contains(label));
         let lines: Vec<_> = rows.map(|(_, line)| line).collect();
-        let parameters = lines.first().and_then(|line| line.parameters);
+        let parameters = lines.first().and_then(|line| line.parameters.clone());
         let (group, _) = labels.master.0.split_once(':').unwrap_or((labels.master.0, ""));
         Self { total: Line::sum(group, parameters, lines.iter().copied()), lines }
     }
@@ -83,7 +85,7 @@ impl<'a> Group<'a> {
 impl Line {
     fn new(
         label: Label,
-        parameters: Option<u64>,
+        parameters: Option<Vec<u64>>,
         planned: Option<Vec<u64>>,
         measured: Measured<'_>,
     ) -> Self {
@@ -95,7 +97,7 @@ impl Line {
     /// Rank by rank, for the largest of sums is not the sum of the largest.
     fn sum<'a>(
         name: &str,
-        parameters: Option<u64>,
+        parameters: Option<Vec<u64>>,
         lines: impl Iterator<Item = &'a Self> + Clone,
     ) -> Self {
         let planned = lines.clone().filter_map(|line| line.planned.clone()).reduce(add);
@@ -105,7 +107,8 @@ impl Line {
 
     fn cells(&self, figures: Figures) -> Vec<String> {
         let planned = self.planned.as_deref();
-        let ratio = planned.zip(self.parameters).map(|(bytes, count)| mean(bytes) / count as f64);
+        let ratio = planned.zip(self.parameters.as_deref());
+        let ratio = ratio.map(|(bytes, count)| mean(bytes) / mean(count));
         let mut cells = vec![self.name.clone(), ratio.map_or_else(|| NONE.to_owned(), trimmed)];
         cells.extend(figures.of(planned, |_, planned| bytes(planned)));
         if figures.measured {
@@ -153,8 +156,8 @@ fn add(mut sum: Vec<u64>, bytes: Vec<u64>) -> Vec<u64> {
     sum
 }
 
-fn mean(bytes: &[u64]) -> f64 {
-    bytes.iter().map(|&bytes| bytes as f64).sum::<f64>() / bytes.len() as f64
+fn mean(ranks: &[u64]) -> f64 {
+    ranks.iter().map(|&rank| rank as f64).sum::<f64>() / ranks.len() as f64
 }
 
 fn against(measured: u64, planned: Option<u64>) -> String {

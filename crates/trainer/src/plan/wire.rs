@@ -1,4 +1,4 @@
-//! What a step sends between data-parallel ranks, by kind, and what recipe `bf16` would send in its place.
+//! What a step sends between ranks with the same weights, by kind, and what recipe `bf16` would send in its place.
 //!
 //! With owners (ZeRO 1 and 2) every rank sends its gradients to their owners, a reduce-scatter, and an owner its new
 //! weights to every other rank, by broadcasts: for each byte of a tensor, d - 1 bytes between d ranks. Without owners
@@ -8,10 +8,10 @@
 use fp8lm_device::{DType, Label};
 use fp8lm_parallel::{FP8_GRADIENTS, GRADIENTS, SCALARS, WEIGHTS};
 
-use super::{shard::PlannedTensor, sharing::Sharing};
+use super::{sharing::Sharing, tensors::PlannedTensor};
 use crate::text::{align, bytes, trimmed};
 
-/// The planned traffic of one kind, of all ranks of a data-parallel group in a step.
+/// The planned traffic of one kind in a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedTraffic {
     /// The label that it is counted under.
@@ -22,11 +22,11 @@ pub struct PlannedTraffic {
     pub bf16: u64,
 }
 
-/// The traffic by kind.
-pub(super) fn traffic(tensors: &[PlannedTensor], sharing: &Sharing) -> Vec<PlannedTraffic> {
+/// The traffic of gradients and weights by kind, of one group of replicas.
+pub(super) fn traffic(tensors: &[PlannedTensor], sharing: &Sharing) -> [PlannedTraffic; 3] {
     let [mut fp8, mut plain, mut weights] = [FP8_GRADIENTS, GRADIENTS, WEIGHTS]
         .map(|label| PlannedTraffic { label, bytes: Some(0), bf16: 0 });
-    let peers = sharing.ranks as u64 - 1;
+    let peers = sharing.replicas as u64 - 1;
     let trips = if sharing.has_owners() { 1 } else { 2 };
     for tensor in tensors {
         let gradient = tensor.precision.gradient.format.dtype;
@@ -36,10 +36,40 @@ pub(super) fn traffic(tensors: &[PlannedTensor], sharing: &Sharing) -> Vec<Plann
         let gathered = if sharing.has_owners() { peers } else { 0 };
         weights.add(gathered.saturating_mul(tensor.elements), replica, DType::BF16);
     }
-    vec![fp8, plain, weights, PlannedTraffic { label: SCALARS, bytes: None, bf16: 0 }]
+    [fp8, plain, weights]
 }
 
+/// What one rank sends for one purpose, in the mean of those that do the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// Bytes.
+    pub bytes: u64,
+    /// What recipe `bf16` would send in their place.
+    pub bf16: u64,
+}
+
+impl Volume {
+    /// The share of one of so many ranks.
+    pub(super) fn of(traffic: &[PlannedTraffic], ranks: u64) -> Self {
+        let sum = |bytes: &dyn Fn(&PlannedTraffic) -> u64| {
+            traffic.iter().map(bytes).fold(0, u64::saturating_add) / ranks
+        };
+        Self { bytes: sum(&|row| row.bytes.unwrap_or(0)), bf16: sum(&|row| row.bf16) }
+    }
+}
+
+/// Scales, amaxes, counters, norms and factors of tiles, which the plan does not count.
+pub(super) const UNCOUNTED: PlannedTraffic =
+    PlannedTraffic { label: SCALARS, bytes: None, bf16: 0 };
+
 impl PlannedTraffic {
+    /// That of so many groups more which send as much as `other`, of the same kind.
+    pub(super) fn join(&mut self, other: &Self, groups: u64) {
+        let add = |sum: u64, more: u64| sum.saturating_add(more.saturating_mul(groups));
+        self.bytes = self.bytes.zip(other.bytes).map(|(sum, more)| add(sum, more));
+        self.bf16 = add(self.bf16, other.bf16);
+    }
+
     fn add(&mut self, elements: u64, dtype: DType, of_bf16: DType) {
         let add = |sum: &mut u64, dtype: DType| {
             *sum = sum.saturating_add(elements.saturating_mul(dtype.bytes() as u64));

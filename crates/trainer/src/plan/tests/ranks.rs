@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use fp8lm_collectives::{Algorithm, Step, algorithms::all_gather, chunks};
 use fp8lm_device::Queue;
-use fp8lm_model::Gpt;
+use fp8lm_model::{Gpt, Part};
+use fp8lm_parallel::Coordinate;
 use fp8lm_scaling::{LINEAR, Labels, NAMES, REST};
 use fp8lm_sim::Emulator;
 
@@ -55,8 +56,9 @@ fn the_papers_models_send_what_it_publishes() {
     for (preset, bf16, fp8) in published {
         let [plan, baseline] = [plan(preset, &[]), plan(preset, &["recipe.name=bf16"])];
         assert_eq!(of_bf16(&plan), sent(&baseline), "{preset}");
+        assert_eq!(plan.gradient_volume().bf16, baseline.gradient_volume().bytes, "{preset}");
         for (plan, published) in [(&baseline, bf16), (&plan, fp8)] {
-            let gib = sent(plan) as f64 / plan.mesh().size(Axis::Data) as f64 / 2f64.powi(30);
+            let gib = plan.gradient_volume().bytes as f64 / 2f64.powi(30);
             assert!((gib - published).abs() < 0.1, "{preset}: {gib}, published {published}");
         }
     }
@@ -181,21 +183,159 @@ fn owners_have_alone_what_others_need_not_read() {
 
 #[test]
 fn a_rank_has_its_part_of_what_is_cut() {
-    let (whole, cut) = (
-        plan("quickstart", &[]),
-        plan("quickstart", &["parallel.tensor=4", "parallel.pipeline=2"]),
-    );
-    assert_eq!(cut.mesh().ranks(), 8);
-    let elements = |plan: &Plan, labels: &Labels| {
-        let tensors = plan.tensors().iter().filter(|tensor| tensor.labels == labels);
+    let sets = ["parallel.tensor=4", "parallel.pipeline=2", "parallel.data=2"];
+    let (whole, cut) = (plan("quickstart", &[]), plan("quickstart", &sets));
+    assert_eq!((cut.mesh().ranks(), cut.stages(), cut.replicas()), (16, 2, 2));
+    let elements = |tensors: &[PlannedTensor], labels: &Labels| {
+        let tensors = tensors.iter().filter(|tensor| tensor.labels == labels);
         tensors.map(|tensor| tensor.elements).sum::<u64>()
     };
-    assert_eq!(elements(&cut, &LINEAR), elements(&whole, &LINEAR) / 8);
-    // Two tables of 256 x 256, and 2 of 4 blocks' norms with the last: 5 x 256.
-    assert_eq!(elements(&cut, &REST), 2 * 256 * 256 / 4 + 5 * 256);
+    for rank in 0..16 {
+        let tensors = cut.tensors_of(rank).unwrap();
+        assert_eq!(elements(&tensors, &LINEAR), elements(whole.tensors(), &LINEAR) / 8);
+        // A table of 256 x 256, and the norms of 2 of 4 blocks; the last stage has one more.
+        let last = usize::from(rank >= 8);
+        assert_eq!(elements(&tensors, &REST), 256 * 256 / 4 + (4 + last as u64) * 256);
+        for tensor in &tensors {
+            let of = &whole.tensors()[tensor.slot];
+            assert_eq!((&tensor.name, &tensor.precision), (&of.name, &of.precision));
+            let Shard { members, place, outer } = tensor.shard;
+            assert_eq!((tensor.elements * members as u64, place), (of.elements, rank % members));
+            assert!(tensor.owner.is_some_and(|owner| owner < 2));
+            assert!(of.elements.is_multiple_of((outer * members) as u64), "{}", tensor.name);
+        }
+    }
     assert_eq!(cut.bytes_per_parameter(), 7.0);
     assert_eq!(cut.parameters(), whole.parameters());
-    assert_eq!(cut.partition(), None);
+}
+
+#[test]
+fn shards_are_cut_as_linears_are_shared() {
+    let sets = ["parallel.tensor=2", "model.norm=layer"];
+    let shards = |activation: &str| {
+        let activation = format!("model.activation={activation}");
+        let tensors = plan("tiny", &[&sets[..], &[&activation]].concat()).tensors_of(1).unwrap();
+        let shard = |tensor: &PlannedTensor| {
+            (tensor.name.clone(), tensor.shard.outer, tensor.shard.members)
+        };
+        tensors.iter().map(shard).collect::<Vec<_>>()
+    };
+    let of = |list: &[(String, usize, usize)], name: &str| {
+        let (_, outer, members) = list.iter().find(|(other, ..)| other == name).unwrap();
+        (*outer, *members)
+    };
+    for (activation, halves) in [("swiglu", 2), ("gelu", 1)] {
+        let shards = shards(activation);
+        let width = plan("tiny", &[]).model().width;
+        for (name, expected) in [
+            ("embedding", (1, 2)),
+            ("head", (1, 2)),
+            ("blocks.1.qkv", (3, 2)),
+            ("blocks.1.proj", (width, 2)),
+            ("blocks.1.up", (halves, 2)),
+            ("blocks.1.down", (width, 2)),
+            ("blocks.1.norm2.shift", (1, 1)),
+            ("norm.gain", (1, 1)),
+        ] {
+            assert_eq!(of(&shards, name), expected, "{activation}: {name}");
+        }
+    }
+}
+
+#[test]
+fn stages_have_all_of_the_model_between_them() {
+    let plan = plan("quickstart", &["parallel.pipeline=4", "parallel.data=2", "parallel.tensor=2"]);
+    let mut slots = Vec::new();
+    for (stage, rank) in (0..16).step_by(4).enumerate() {
+        let part = Part { blocks: stage..stage + 1, first: stage == 0, last: stage == 3 };
+        for rank in rank..rank + 4 {
+            assert_eq!(plan.parts(rank).unwrap().as_slice(), std::slice::from_ref(&part));
+        }
+        slots.extend(plan.tensors_of(rank).unwrap().iter().map(|tensor| tensor.slot));
+    }
+    assert_eq!(slots, (0..plan.tensors().len()).collect::<Vec<_>>());
+    assert_eq!(plan.memory_by_rank().len(), 16);
+}
+
+#[test]
+fn ranks_are_in_groups_along_each_axis() {
+    let plan = plan("quickstart", &["parallel.pipeline=2", "parallel.data=2", "parallel.tensor=2"]);
+    let layout = plan.layout(5).unwrap();
+    let places = [(Axis::Pipeline, 1), (Axis::Data, 0), (Axis::Tensor, 1)];
+    assert_eq!(layout.coordinate, Coordinate::new(&places));
+    assert_eq!(layout.tensor, [4, 5]);
+    assert_eq!(layout.replicas, [5, 7]);
+    assert_eq!(layout.peers, [4, 5, 6, 7]);
+    assert_eq!(layout.pipeline, [1, 5]);
+    assert!(plan.layout(8).is_err());
+}
+
+/// Rank r has stage r for micro-batches from the one end, and stage P - 1 - r for those from the other.
+#[test]
+fn a_dualpipe_holds_every_stage_twice() {
+    let sets = ["parallel.schedule=dualpipe", "data.micro_batches=8", "parallel.pipeline=4"];
+    let [plain, both] = [1, 2].map(|data| {
+        let data = format!("parallel.data={data}");
+        let sets = [&sets[..], &[&data]].concat();
+        plan("quickstart", &sets)
+    });
+    assert_eq!((both.stages(), both.replicas(), both.ranks()), (4, 4, 8));
+    let part =
+        |stage: usize| Part { blocks: stage..stage + 1, first: stage == 0, last: stage == 3 };
+    // Ranks 2 and 3 have place 1, ranks 4 and 5 place 2.
+    assert_eq!(both.parts(3).unwrap(), [part(1), part(2)]);
+    assert_eq!(both.parts(5).unwrap(), [part(2), part(1)]);
+    assert_eq!(both.tensors_of(3), both.tensors_of(5));
+    assert_eq!(both.layout(3).unwrap().replicas, [2, 4, 3, 5]);
+    assert_eq!(both.layout(7).unwrap().replicas, [0, 6, 1, 7]);
+    assert_eq!(both.layout(7).unwrap().pipeline, [1, 3, 5, 7]);
+    // Of all stages each replica owns some states, and all together have them once.
+    let moments = |plan: &Plan| {
+        let ranks = plan.memory_by_rank().iter();
+        ranks.map(|rows| rows[3].bytes.unwrap()).sum::<u64>()
+    };
+    let alone = self::plan("quickstart", &[]);
+    assert_eq!((moments(&plain), moments(&both)), (moments(&alone), moments(&alone)));
+    let weights =
+        |plan: &Plan| plan.memory_by_rank().iter().map(|rows| rows[0].bytes.unwrap()).sum::<u64>();
+    assert_eq!((weights(&plain), weights(&both)), (2 * weights(&alone), 4 * weights(&alone)));
+}
+
+#[test]
+fn interleaved_ranks_have_stages_in_turn() {
+    let sets = ["parallel.pipeline=2", "data.micro_batches=4"];
+    let interleaved = ["parallel.schedule=interleaved", "parallel.chunks=2"];
+    let interleaved = plan("quickstart", &[&sets[..], &interleaved].concat());
+    let turning = plan("quickstart", &[&sets[..], &["parallel.schedule=dualpipe-v"]].concat());
+    for (plan, of_ranks) in [(interleaved, [[0, 2], [1, 3]]), (turning, [[0, 3], [1, 2]])] {
+        assert_eq!((plan.stages(), plan.replicas()), (4, 1));
+        for (rank, stages) in of_ranks.into_iter().enumerate() {
+            let parts = plan.parts(rank).unwrap();
+            assert_eq!(parts.iter().map(|part| part.blocks.start).collect::<Vec<_>>(), stages);
+            let slots: Vec<_> =
+                plan.tensors_of(rank).unwrap().iter().map(|tensor| tensor.slot).collect();
+            assert!(slots.is_sorted(), "rank {rank}: {slots:?}");
+        }
+    }
+}
+
+/// On ranks of both modes every batch of a step is taken once.
+#[test]
+fn every_batch_of_a_step_is_one_ranks() {
+    for deterministic in [false, true] {
+        let mode = format!("parallel.deterministic={deterministic}");
+        let plan = plan("quickstart", &["parallel.data=4", "data.micro_batches=8", &mode]);
+        let (rows, count) = if deterministic { (8, 2) } else { (2, 8) };
+        assert_eq!(
+            (plan.sampling_of_a_rank().batch, plan.micro_batches_of_a_rank()),
+            (rows, count)
+        );
+        let batches = (0..4).flat_map(|rank| (0..count).map(move |own| (rank, own)));
+        let mut batches: Vec<_> = batches.map(|(rank, own)| plan.batch_of(rank, own)).collect();
+        batches.sort_unstable();
+        assert_eq!(batches, (0..plan.sampling_of_a_rank().micro_batches).collect::<Vec<_>>());
+        assert_eq!(plan.tokens_per_rank_and_step(), (rows * count * 256) as u64);
+    }
 }
 
 #[test]
@@ -212,8 +352,7 @@ fn the_summary_tells_of_ranks() {
     let lines: Vec<_> = summary.lines().filter(|line| line.starts_with(['t', 'o'])).collect();
     let expected = [
         "tokens    1,048,576 a step (128 x 4 sequences of 2048), 40,000,028,672 in 38,147 steps",
-        "owners    ZeRO 1, greedy: 7,270,170,624 (6.8 GiB) to 7,270,318,080 (6.8 GiB) a data-parallel rank, spread \
-         0.002 %",
+        "owners    ZeRO 1, greedy: 6,798,311,424 (6.3 GiB) to 7,077,888,000 (6.6 GiB) a rank, spread 1.241 %",
     ];
     assert_eq!(lines, expected);
     let ranks = "ranks     128: pipeline 4 x data 4 x tensor 8; a micro-batch is 1 sequence each, gradients are summed \
