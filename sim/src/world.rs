@@ -31,8 +31,11 @@ use crate::Emulator;
 /// A failure of one is a failure of all, with one error that names ranks of the world, whatever group it came up in. A
 /// deadlock is found at once: when every rank has ended or waits for a message whose other side nobody will offer.
 ///
-/// Limits: each rank calls its links from one thread. With streams in order an exchange is over when its call returns,
-/// so it blocks the rank, and ranks that mean to exchange on several streams at once need the other streams.
+/// With streams in order an exchange that receives blocks its rank until it is over. One that only sends does not: it
+/// leaves copies of what nobody waits for yet. What is still there when all ranks have ended is an error.
+///
+/// Limits: each rank calls its links from one thread. Ranks that mean to receive on several streams at once need
+/// [adversarial](Streams::Adversarial) ones.
 #[derive(Debug)]
 pub struct World {
     options: WorldOptions,

@@ -8,7 +8,7 @@ use fp8lm_device::{
 };
 
 use crate::{
-    Algorithm, Error, Step, Traffic, Tree,
+    Algorithm, Channel, Error, Step, Traffic, Tree,
     algorithms::{all_gather, all_to_all, broadcast, nccl_tree},
     books::Books,
     chunks,
@@ -88,6 +88,16 @@ impl Composed {
         self.books.take()
     }
 
+    /// Messages between `members`, ranks of this group in the order of their new ranks, counted in the same books under
+    /// `label`. Every rank of this group calls it at the same time, each with the members that it is among.
+    ///
+    /// # Errors
+    /// If the link fails, or members make no sense.
+    pub fn channel(&self, members: &[usize], label: Label) -> Result<Channel> {
+        let link = self.group.link.split(members)?;
+        Channel::new(link, &self.group.queue, self.books.clone(), label)
+    }
+
     /// Runs steps over `chunks` behind the work of `queue`. `chunks` are what the caller handed over.
     fn run(&self, queue: &Queue, call: Call, chunks: &[View], steps: &[Step]) -> Result<Pending> {
         let Some(first) = chunks.first() else { return Ok(Pending::done()) };
@@ -156,7 +166,7 @@ impl Collectives for Composed {
             if parts.len() != self.size() {
                 return Err(Error::Views { views: parts.len(), ranks: self.size() });
             }
-            self.algorithm_for(one_type(parts)?, reduction)
+            self.algorithm_for(one_type(parts.iter())?, reduction)
         };
         let algorithm = check().map_err(|error| error.of("reduce_scatter"))?;
         self.run(queue, call, parts, &algorithm.reduce_scatter(self.rank(), self.size()))
@@ -165,7 +175,7 @@ impl Collectives for Composed {
     fn all_gather(&self, queue: &Queue, parts: &[View]) -> Result<Pending> {
         let check = || {
             self.expect_per_rank(parts)?;
-            one_type(parts)
+            one_type(parts.iter())
         };
         check().map_err(|error| error.of("all_gather"))?;
         let call = Call::moving("all_gather", Some(total(parts)));
@@ -180,7 +190,7 @@ impl Collectives for Composed {
                 return Err(Error::Sides { sends, receives });
             }
             self.expect_per_rank(sends)?;
-            one_type(&chunks)
+            one_type(chunks.iter())
         };
         check().map_err(|error| error.of("all_to_all"))?;
         let steps = all_to_all::steps(self.size(), sends.len());
@@ -239,10 +249,10 @@ fn total(views: &[View]) -> usize {
 }
 
 /// The type of all views, and of none whatever there is.
-fn one_type(views: &[View]) -> Checked<DType> {
-    let Some(first) = views.first().map(View::dtype) else { return Ok(DType::F32) };
-    match views.iter().map(View::dtype).find(|dtype| *dtype != first) {
-        Some(other) => Err(Error::Types { first, other }),
-        None => Ok(first),
-    }
+pub(crate) fn one_type<'a>(views: impl Iterator<Item = &'a View>) -> Checked<DType> {
+    let mut types = views.map(View::dtype);
+    let Some(first) = types.next() else { return Ok(DType::F32) };
+    types
+        .find(|dtype| *dtype != first)
+        .map_or(Ok(first), |other| Err(Error::Types { first, other }))
 }

@@ -6,7 +6,7 @@
 //! out; `docs/numerics.md` has the order of every operation.
 //!
 //! [`reduce_codes`] sums gradients that are FP8 codes under one scale. It uses [`Collectives`] and kernels alone, so it
-//! works over any implementation.
+//! works over any implementation. [`Channel`] is for what goes from one rank to another.
 //!
 //! ```
 //! use fp8lm_collectives::{Algorithm, Collectives, Composed};
@@ -31,6 +31,7 @@
 
 pub mod algorithms;
 mod books;
+mod channel;
 mod composed;
 mod error;
 mod execute;
@@ -41,6 +42,7 @@ mod tree;
 
 pub use algorithms::Algorithm;
 pub use books::Traffic;
+pub use channel::Channel;
 pub use composed::Composed;
 pub use error::Error;
 pub use fp8::{Codes, Rounding, reduce_codes};

@@ -6,8 +6,8 @@ use crate::{DType, LinkError, Reduction, Result, Stream, View};
 
 /// What carries data between the ranks of a group, each of which has its own end of it.
 ///
-/// Every rank of the group makes the same calls in the same order. A call that no peer answers, or that a peer answers
-/// with another, is an error on every rank, and so is each call after it.
+/// What two ranks exchange they call for in the same order. A call that no peer answers, or that a peer answers with
+/// another, is an error on every rank, and so is each call after it.
 pub trait Link: fmt::Debug + Send + Sync {
     /// The place of this rank in the group, from 0.
     fn rank(&self) -> usize;
@@ -19,7 +19,12 @@ pub trait Link: fmt::Debug + Send + Sync {
     /// ranks are matched in the order of the calls, whatever their streams, and every one must have its opposite on the
     /// peer, of the same type and length, under the same `tag`. A rank may send to itself.
     ///
-    /// Views that are received into share no memory with others of the call.
+    /// A call that only sends waits for no peer: a rank may send first what peers call for last. Work behind it on
+    /// `stream` may wait until it has arrived. A call that receives may wait until all of it is over, so a rank calls
+    /// for nothing that depends on its own later calls.
+    ///
+    /// The link keeps the memory of views alive until it is done with them. Views that are received into share none
+    /// with others of the call.
     fn exchange(&self, stream: Stream, tag: Tag, transfers: &[Transfer]) -> Result<()>;
 
     /// A link among `members`, ranks of this one in the order of their new ranks. Every rank of this link calls it at

@@ -72,6 +72,16 @@ pub enum LinkError {
         /// Who received it.
         to: usize,
     },
+    /// All ranks have ended, and something that was sent was never received.
+    #[error("{tag}: rank {to} has ended without what rank {from} sent to it")]
+    Unreceived {
+        /// What the sender did.
+        tag: Tag,
+        /// Who sent it.
+        from: usize,
+        /// Who should have received it.
+        to: usize,
+    },
 }
 
 /// What a rank is doing while others wait.

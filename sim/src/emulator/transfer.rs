@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use fp8lm_device::{Device, Result, Stream, View};
+use fp8lm_device::{Device, Label, Result, Stream, View};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Emulator, expect_length};
@@ -33,6 +33,14 @@ impl Emulator {
     ) -> Result<()> {
         self.expect_stream(operation, stream)?;
         address(view, operation, &self.pool).map(drop)
+    }
+
+    /// A copy of `view` in memory of its own.
+    pub(crate) fn duplicate(&self, stream: Stream, view: &View) -> Result<View> {
+        let memory = self.alloc(stream, view.bytes(), SENT)?;
+        let copy = View::new(memory, view.dtype(), view.elements());
+        self.copy(stream, view, &copy)?;
+        Ok(copy)
     }
 
     /// Copies `from`, of `sender`, to `to`, which has the same length, with all threads if it is long. False if the two
@@ -109,6 +117,8 @@ impl Wire {
     }
 }
 
+/// What was sent before its receiver came.
+const SENT: Label = Label("messages on their way");
 /// What a thread copies at once: more than it costs to wake one.
 const SHARE: usize = 512 << 10;
 /// What is hashed while it is in the nearest cache.

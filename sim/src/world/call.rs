@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use fp8lm_device::{Result, Tag};
+use fp8lm_device::{Result, Stream, Tag};
 
 use super::{
     rendezvous::Rendezvous,
-    state::{Message, Ticket},
+    state::{Message, Parcel, Ticket},
 };
 
 /// An exchange that was called and checked.
@@ -22,8 +22,25 @@ impl Call {
     /// Offers its messages to the peers.
     pub(crate) fn post(self) -> Result<Flight> {
         let Self { rendezvous, rank, tag, messages } = self;
-        let ticket = rendezvous.post(rank, tag, messages)?;
+        let ticket = rendezvous.post(Parcel { rank, tag, is_awaited: true, messages })?;
         Ok(Flight { rendezvous, rank, ticket })
+    }
+
+    /// Whether nothing comes back.
+    pub(super) fn only_sends(&self) -> bool {
+        self.messages.iter().all(|message| message.is_send)
+    }
+
+    /// Sends its messages without waiting for their receivers. Of what no receiver waits for it leaves a copy.
+    pub(super) fn send_off(self, stream: Stream) -> Result<()> {
+        let Self { rendezvous, rank, tag, mut messages } = self;
+        let is_expected = rendezvous.are_expected(&messages)?;
+        for (message, is_expected) in messages.iter_mut().zip(is_expected) {
+            if !is_expected {
+                message.view = rendezvous.emulators[rank].duplicate(stream, &message.view)?;
+            }
+        }
+        rendezvous.post(Parcel { rank, tag, is_awaited: false, messages }).map(drop)
     }
 }
 

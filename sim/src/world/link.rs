@@ -121,6 +121,7 @@ impl Link for SimLink {
         let call = Call { rendezvous, rank, tag, messages: self.messages(stream, transfers)? };
         match &self.streams {
             Some(streams) => streams.exchange(stream, call),
+            None if call.only_sends() => call.send_off(stream)?,
             None => Flight::wait_any(&[call.post()?])?,
         }
         Ok(())

@@ -5,12 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fp8lm_device::{LinkError, Result, Tag};
+use fp8lm_device::{LinkError, Result};
 
 use super::{
     fault::{Fate, Fault, fate},
     groups::Split,
-    state::{Match, Message, State, Ticket},
+    state::{Match, Message, Parcel, State, Ticket},
     traffic::Traffic,
 };
 use crate::emulator::{Emulator, Wire};
@@ -30,10 +30,17 @@ pub(super) struct Rendezvous {
 
 impl Rendezvous {
     /// Offers messages all at once, and copies those whose other side is there already.
-    pub(super) fn post(&self, rank: usize, tag: Tag, messages: Vec<Message>) -> Result<Ticket> {
-        let (ticket, matches) = self.meet(rank, tag, messages)?;
+    pub(super) fn post(&self, parcel: Parcel) -> Result<Ticket> {
+        let (ticket, matches) = self.meet(parcel)?;
         matches.into_iter().try_for_each(|message| self.deliver(message))?;
         Ok(ticket)
+    }
+
+    /// Which of these messages a receiver waits for, as it will until they come.
+    pub(super) fn are_expected(&self, messages: &[Message]) -> Result<Vec<bool>> {
+        let state = self.lock();
+        check(&state)?;
+        Ok(messages.iter().map(|message| state.is_expected(&message.route)).collect())
     }
 
     /// Waits until one of the rank's exchanges is complete.
@@ -93,17 +100,22 @@ impl Rendezvous {
         }
     }
 
+    /// What was sent and nobody has received, once all ranks have ended well, and by whom.
+    pub(super) fn unreceived(&self) -> Option<(usize, LinkError)> {
+        self.lock().unreceived()
+    }
+
     /// The rank whose own end brought the others down.
     pub(super) fn culprit(&self) -> Option<usize> {
         self.lock().culprit
     }
 
-    fn meet(&self, rank: usize, tag: Tag, messages: Vec<Message>) -> Result<(Ticket, Vec<Match>)> {
+    fn meet(&self, parcel: Parcel) -> Result<(Ticket, Vec<Match>)> {
         let mut state = self.lock();
         check(&state)?;
-        let ticket = state.open(rank, tag, messages.len());
+        let ticket = state.open(&parcel);
         let mut matches = Vec::new();
-        for message in messages {
+        for message in parcel.messages {
             let fate = self.send(&message);
             match state.post(ticket, message, fate) {
                 Ok(both) => matches.extend(both),

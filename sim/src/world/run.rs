@@ -76,7 +76,10 @@ pub(super) fn run<T: Send, E: Display + Send>(
     if let Some(culprit) = rendezvous.culprit() {
         ends.swap(0, culprit);
     }
-    ends.into_iter().collect()
+    let values = ends.into_iter().collect::<Result<_, _>>()?;
+    rendezvous.unreceived().map_or(Ok(values), |(rank, error)| {
+        Err(RunError::Device { rank, error: Box::new(error.into()) })
+    })
 }
 
 type Outcome<T, E> = Result<T, RunError<E>>;

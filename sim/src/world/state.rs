@@ -23,6 +23,16 @@ pub(super) struct Message {
     pub(super) view: View,
 }
 
+/// All sides of an exchange that one rank posts.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    pub(super) rank: usize,
+    pub(super) tag: Tag,
+    /// Whether the rank waits until its messages have arrived.
+    pub(super) is_awaited: bool,
+    pub(super) messages: Vec<Message>,
+}
+
 /// An exchange under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Ticket(u64);
@@ -50,6 +60,7 @@ enum Status {
 struct Exchange {
     rank: usize,
     tag: Tag,
+    is_awaited: bool,
     /// Messages that have not arrived.
     open: usize,
 }
@@ -89,14 +100,21 @@ impl State {
         }
     }
 
-    /// A new exchange of `open` messages.
-    pub(super) fn open(&mut self, rank: usize, tag: Tag, open: usize) -> Ticket {
+    /// A new exchange.
+    pub(super) fn open(&mut self, parcel: &Parcel) -> Ticket {
+        let &Parcel { rank, tag, is_awaited, ref messages } = parcel;
         let ticket = Ticket(self.tickets);
         self.tickets += 1;
-        if open > 0 {
-            self.exchanges.insert(ticket, Exchange { rank, tag, open });
+        if !messages.is_empty() {
+            let open = messages.len();
+            self.exchanges.insert(ticket, Exchange { rank, tag, is_awaited, open });
         }
         ticket
+    }
+
+    /// Whether a receiver waits for what goes this way.
+    pub(super) fn is_expected(&self, route: &Route) -> bool {
+        self.receives.contains_key(route)
     }
 
     /// Posts one side of a message; both, if the other is there already.
@@ -151,7 +169,10 @@ impl State {
         if exchange.open > 0 {
             return None;
         }
-        let rank = self.exchanges.remove(&ticket)?.rank;
+        let Exchange { rank, is_awaited, .. } = self.exchanges.remove(&ticket)?;
+        if !is_awaited {
+            return None;
+        }
         if self.status[rank] == Status::Blocked {
             self.status[rank] = Status::Works;
         }
@@ -178,6 +199,17 @@ impl State {
         (is_over && waits).then(|| LinkError::Deadlock { waiting: self.waiting() })
     }
 
+    /// What was sent and nobody has received, once all ranks have ended well, and by whom: the first by ranks.
+    pub(super) fn unreceived(&self) -> Option<(usize, LinkError)> {
+        let have_ended = self.status.iter().all(|status| *status == Status::Ended);
+        let is_over = have_ended && self.failure.is_none();
+        let first = |(route, _): &(&Route, _)| (route.from, route.to, route.channel, route.number);
+        let (route, side) = self.sends.iter().min_by_key(first).filter(|_| is_over)?;
+        let tag = self.exchanges[&side.ticket].tag;
+        let &Route { from, to, .. } = route;
+        Some((from, LinkError::Unreceived { tag, from, to }))
+    }
+
     /// What every rank does, in the order of ranks.
     pub(super) fn waiting(&self) -> Vec<Waiting> {
         let mut peers = BTreeMap::<_, BTreeSet<_>>::new();
@@ -195,7 +227,11 @@ impl State {
             return vec![Waiting::Ended { rank }];
         }
         let exchanges = peers.iter().filter_map(|(ticket, peers)| {
-            let exchange = self.exchanges.get(ticket).filter(|exchange| exchange.rank == rank)?;
+            let exchange = self.exchanges.get(ticket)?;
+            let is_stuck = exchange.is_awaited && exchange.rank == rank;
+            if !is_stuck {
+                return None;
+            }
             let peers = peers.iter().copied().collect();
             Some(Waiting::Exchange { rank, tag: exchange.tag, peers })
         });

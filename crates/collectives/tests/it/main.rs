@@ -1,6 +1,7 @@
 //! Collectives of ranks that are threads.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod channel;
 mod common;
 mod errors;
 mod gradients;

@@ -117,6 +117,55 @@ fn a_lost_message_is_missed_by_its_receiver() {
 }
 
 #[test]
+fn what_nobody_has_received_at_the_end_is_an_error() {
+    let run = |streams, answers: usize| {
+        let ends = with(WorldOptions { streams, ..ranks(3) }).run(|rank| {
+            let actor = Actor::new(rank)?;
+            let x = actor.bytes(&[0; 4])?;
+            let exchange = |number, transfer| {
+                actor.link.exchange(actor.queue.stream(), tag(number), &[transfer])
+            };
+            match actor.link.rank() {
+                2 => (0..3).try_for_each(|number| exchange(number, send(1, &x))),
+                1 => (0..answers as u64).try_for_each(|number| exchange(number, receive(2, &x))),
+                _ => Ok(()),
+            }
+        });
+        ends.map(drop).map_err(|error| error.to_string())
+    };
+    for streams in kinds(3) {
+        assert_eq!(run(streams, 3), Ok(()), "{streams:?}");
+    }
+    let error = run(Streams::InOrder, 1).unwrap_err();
+    let text = "rank 2 failed in the work that it left: shift of e4m3, number 1: \
+                rank 1 has ended without what rank 2 sent to it";
+    assert_eq!(error, text);
+    let error = run(Streams::Adversarial { seed: 3 }, 1).unwrap_err();
+    let text = "rank 2 failed in the work that it left: no rank can go on: rank 0 has ended; rank 1 has ended; \
+                rank 2 does shift of e4m3, number 1, and waits for [1]";
+    assert_eq!(error, text);
+}
+
+#[test]
+fn who_only_sends_is_not_said_to_wait() {
+    let errors = with(ranks(3)).run(|rank| {
+        let actor = Actor::new(rank)?;
+        let x = actor.bytes(&[0; 4])?;
+        let error = match actor.link.rank() {
+            0 => actor
+                .exchange(tag(0), &[send(1, &x)])
+                .and_then(|()| actor.exchange(tag(1), &[receive(1, &x)])),
+            1 => actor.exchange(tag(1), &[receive(2, &x)]),
+            _ => return Ok(None),
+        };
+        Ok::<_, Error>(error.err().map(|error| error.to_string()))
+    });
+    let text = "no rank can go on: rank 0 does shift of e4m3, number 1, and waits for [1]; \
+                rank 1 does shift of e4m3, number 1, and waits for [2]; rank 2 has ended";
+    assert_eq!(errors.unwrap(), [Some(text.to_owned()), Some(text.to_owned()), None]);
+}
+
+#[test]
 fn the_rank_that_failed_first_is_to_blame() {
     for culprit in 0..4 {
         let ends = world(4).run(|rank| {
@@ -181,12 +230,13 @@ fn what_cannot_be_sent_is_refused_before_it_is() {
     assert_eq!(ends.unwrap(), [expected, expected]);
 }
 
-/// What every rank gets, now and in later calls, with each kind of streams.
+/// What every rank gets, in its first call that waits and in later ones, with each kind of streams.
 fn same_error(options: WorldOptions, body: impl Fn(&Actor) -> Result<()> + Sync) -> [LinkError; 2] {
     kinds(7).map(|streams| {
         let errors = with(WorldOptions { streams, ..options.clone() }).run(|rank| {
             let actor = Actor::new(rank)?;
-            let error = link_error(body(&actor).expect_err("it fails"));
+            let waited = || actor.shift(98, &[1]).map(drop);
+            let error = link_error(body(&actor).and_then(|()| waited()).expect_err("it fails"));
             let again = link_error(actor.shift(99, &[1]).expect_err("it goes on failing"));
             assert_eq!(error, again);
             Ok::<_, Error>(error)

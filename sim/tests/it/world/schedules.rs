@@ -109,6 +109,41 @@ fn merge(dice: &mut Dice, sends: Vec<Transfer>, receives: Vec<Transfer>) -> Vec<
     }
 }
 
+/// Each rank sends all it has before it receives anything, and overwrites what it has sent at once.
+#[test]
+fn sends_wait_for_nobody_and_keep_what_they_took() {
+    for streams in kinds(11) {
+        let world =
+            with(WorldOptions { ranks: 4, checksums: true, streams, ..WorldOptions::default() });
+        let heard = world.run(|rank| {
+            let actor = Actor::new(rank)?;
+            let (own, stream) = (actor.link.rank(), actor.queue.stream());
+            let x = actor.bytes(&[0; 5])?;
+            for (number, peer) in (0..3).flat_map(|number| (0..4).map(move |peer| (number, peer))) {
+                actor.queue.write_bytes(&[(16 * own + peer) as u8 + 4 * number; 5], &x)?;
+                actor.link.exchange(stream, tag(number.into()), &[send(peer, &x)])?;
+            }
+            // Behind what was sent on the other queue it would wait for ranks that do the same.
+            let inbox = Actor { queue: actor.queue.fork()?, link: actor.link.clone() };
+            let mut heard = Vec::new();
+            for (number, peer) in
+                (0..3).flat_map(|number| (0..4).rev().map(move |peer| (number, peer)))
+            {
+                let y = inbox.bytes(&[0; 5])?;
+                inbox.exchange(tag(number), &[receive(peer, &y)])?;
+                heard.push(inbox.queue.download_bytes(&y)?[4]);
+            }
+            Ok::<_, Error>(heard)
+        });
+        for (own, heard) in heard.unwrap().into_iter().enumerate() {
+            let sent =
+                |number: u8| (0..4).rev().map(move |peer| 16 * peer + own as u8 + 4 * number);
+            assert_eq!(heard, (0..3).flat_map(sent).collect::<Vec<_>>(), "{own}, {streams:?}");
+        }
+        assert_eq!(world.sent_by(1), Sent { messages: 9, bytes: 45 });
+    }
+}
+
 #[test]
 fn a_ring_of_128_ranks_turns_once() {
     let world = world(128);
