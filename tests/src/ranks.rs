@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use fp8lm_collectives::{Algorithm, Composed};
-use fp8lm_device::{Collectives, Label, Link, Queue, Result};
+use fp8lm_device::{Alone, Collectives, Label, Link, Queue, Result};
 use fp8lm_optim::{AdamW, Options};
 use fp8lm_parallel::{DataOptions, DataParallel, Zero};
-use fp8lm_scaling::{LINEAR, Noise, Parameter, ParameterSpec, REST, recipe};
+use fp8lm_scaling::{LINEAR, Noise, Parameter, ParameterSpec, REST, Shard, recipe};
 use fp8lm_sim::{Emulator, Rank, World, WorldOptions};
 
 /// Elements of a parameter in FP8 and of one in f32.
@@ -79,10 +79,11 @@ fn parameter(queue: &Queue, index: usize) -> Result<Parameter> {
     let recipe = recipe("fp8lm-3").unwrap();
     let (precision, labels) = [(recipe.linears, &LINEAR), (recipe.rest, &REST)][index].clone();
     let (name, shape) = (index.to_string(), SIZES[index].into());
-    let spec =
-        ParameterSpec { name, shape, precision, labels, decays: true, noise: Noise::default() };
+    let (shard, noise) = (Shard::WHOLE, Noise::default());
+    let spec = ParameterSpec { name, shape, shard, precision, labels, decays: true, noise };
     let values: Vec<f32> = (0..SIZES[index]).map(|i| (i as f32).sin()).collect();
-    Parameter::new(queue, spec, &values)
+    let alone: Arc<dyn Collectives> = Arc::new(Alone);
+    Parameter::new(queue, spec, &alone, &values)
 }
 
 /// What is read of the parameters, and their mu.

@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use fp8lm_device::{Accounted, DType, Label, Queue, Tensor};
+use fp8lm_device::{Accounted, Alone, Collectives, DType, Label, Queue, Tensor};
 use fp8lm_model::{Fp8Linear, Gpt, Linear, ModelConfig, Sequences};
 use fp8lm_ops::{self as ops, Accumulate};
 use fp8lm_scaling::{
-    Casts, Gemm, LINEAR, Noise, Parameter, ParameterSpec, Pass, Recipe, ScaleRule, Source, recipe,
+    Casts, Gemm, LINEAR, Noise, Parameter, ParameterSpec, Pass, Recipe, ScaleRule, Shard, Source,
+    recipe,
 };
 use fp8lm_sim::Emulator;
 
@@ -187,8 +188,17 @@ fn linear(
     let casts = *casts;
     let (name, shape) = ("weight".into(), [weight.len() / inputs, inputs].into());
     let noise = Noise::default();
-    let spec = ParameterSpec { name, shape, precision, labels: &LINEAR, decays: true, noise };
-    let parameter = Parameter::new(queue, spec, weight).unwrap();
+    let spec = ParameterSpec {
+        name,
+        shape,
+        shard: Shard::WHOLE,
+        precision,
+        labels: &LINEAR,
+        decays: true,
+        noise,
+    };
+    let alone: Arc<dyn Collectives> = Arc::new(Alone);
+    let parameter = Parameter::new(queue, spec, &alone, weight).unwrap();
     Fp8Linear::new(queue, parameter, casts, DType::BF16).unwrap()
 }
 

@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use fp8lm_device::{DType, Label, Queue};
+use fp8lm_device::{Alone, Collectives, DType, Label, Queue};
 use fp8lm_optim::{AdamW, Options};
-use fp8lm_scaling::{LINEAR, Noise, Parameter, ParameterSpec, recipe};
+use fp8lm_scaling::{LINEAR, Noise, Parameter, ParameterSpec, Shard, recipe};
 
 const TARGET: [f32; 4] = [0.25, -1.0, 3.0, 0.0];
 
@@ -20,8 +20,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let (name, shape) = ("w".to_owned(), [4].into());
     let noise = Noise::default();
-    let spec = ParameterSpec { name, shape, precision, labels: &LINEAR, decays: false, noise };
-    let mut w = Parameter::new(&queue, spec, &[0.0; 4])?;
+    let spec = ParameterSpec {
+        name,
+        shape,
+        shard: Shard::WHOLE,
+        precision,
+        labels: &LINEAR,
+        decays: false,
+        noise,
+    };
+    let alone: Arc<dyn Collectives> = Arc::new(Alone);
+    let mut w = Parameter::new(&queue, spec, &alone, &[0.0; 4])?;
     let mut adamw = AdamW::new(&queue, Options::default(), &[&w])?;
 
     for step in 0..400 {

@@ -9,20 +9,22 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use fp8lm_device::{Label, Queue};
+//! use fp8lm_device::{Alone, Collectives, Label, Queue};
 //! use fp8lm_optim::{AdamW, Options};
-//! use fp8lm_scaling::{LINEAR, Noise, Parameter, ParameterSpec, recipe};
+//! use fp8lm_scaling::{LINEAR, Noise, Parameter, ParameterSpec, Shard, recipe};
 //!
 //! let queue = Queue::new(Arc::new(fp8lm_sim::Emulator::default()))?;
 //! let spec = ParameterSpec {
 //!     name: "w".into(),
 //!     shape: [2, 2].into(),
+//!     shard: Shard::WHOLE,
 //!     precision: recipe("fp8lm-2").expect("a recipe").linears,
 //!     labels: &LINEAR,
 //!     decays: true,
 //!     noise: Noise::default(),
 //! };
-//! let mut w = Parameter::new(&queue, spec, &[1.0, -1.0, 0.5, 2.0])?;
+//! let alone: Arc<dyn Collectives> = Arc::new(Alone);
+//! let mut w = Parameter::new(&queue, spec, &alone, &[1.0, -1.0, 0.5, 2.0])?;
 //! let mut adamw = AdamW::new(&queue, Options::default(), &[&w])?;
 //!
 //! w.gradient_mut().begin(&queue)?;

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use fp8lm_device::{DType, Label, Queue};
+use fp8lm_device::{Alone, Collectives, DType, Label, Queue};
 use fp8lm_optim::{AdamW, Options};
-use fp8lm_scaling::{LINEAR, NAMES, Noise, Parameter, ParameterSpec, Precision, recipe};
+use fp8lm_scaling::{LINEAR, NAMES, Noise, Parameter, ParameterSpec, Precision, Shard, recipe};
 use fp8lm_sim::Emulator;
 
 const N: usize = 64;
@@ -22,14 +22,16 @@ fn fixture(precision: &Precision, options: Options) -> Fixture {
     let spec = |name: &str| ParameterSpec {
         name: name.into(),
         shape: [8, 8].into(),
+        shard: Shard::WHOLE,
         precision: precision.clone(),
         labels: &LINEAR,
         decays: false,
         noise: Noise::default(),
     };
     let values: Vec<f32> = (0..N).map(|i| i as f32 / 32.0 - 1.0).collect();
+    let alone: Arc<dyn Collectives> = Arc::new(Alone);
     let parameters: Vec<_> =
-        ["a", "b"].map(|name| Parameter::new(&queue, spec(name), &values).unwrap()).into();
+        ["a", "b"].map(|name| Parameter::new(&queue, spec(name), &alone, &values).unwrap()).into();
     let adamw = AdamW::new(&queue, options, &parameters.iter().collect::<Vec<_>>()).unwrap();
     Fixture { queue, parameters, adamw }
 }

@@ -21,15 +21,16 @@
 //! ```
 //! use std::sync::Arc;
 //! use fp8lm_collectives::{Algorithm, Composed};
-//! use fp8lm_device::{Collectives, Error, Label, Queue};
+//! use fp8lm_device::{Alone, Collectives, Error, Label, Queue};
 //! use fp8lm_formats::E4M3;
 //! use fp8lm_parallel::{DataOptions, DataParallel, Zero};
-//! use fp8lm_scaling::{LINEAR, Noise, Parameter, ParameterSpec, recipe};
+//! use fp8lm_scaling::{LINEAR, Noise, Parameter, ParameterSpec, Shard, recipe};
 //! use fp8lm_sim::{Emulator, Rank, World, WorldOptions};
 //!
 //! let spec = ParameterSpec {
 //!     name: "w".into(),
 //!     shape: [2, 2].into(),
+//!     shard: Shard::WHOLE,
 //!     precision: recipe("fp8lm-3").expect("a recipe").linears,
 //!     labels: &LINEAR,
 //!     decays: true,
@@ -42,7 +43,8 @@
 //! let means = world.run(|Rank { device, link }| {
 //!     let (queue, rank) = (Queue::new(device)?, link.rank());
 //!     let group: Arc<dyn Collectives> = Arc::new(Composed::new(link, &queue, algorithm)?);
-//!     let mut w = Parameter::new(&queue, spec.clone(), &[0.0; 4])?;
+//!     let alone: Arc<dyn Collectives> = Arc::new(Alone);
+//!     let mut w = Parameter::new(&queue, spec.clone(), &alone, &[0.0; 4])?;
 //!     let mut data = DataParallel::new(&queue, &group, options, &mut [&mut w], &[])?;
 //!
 //!     w.begin_step(&queue, 0)?;

@@ -11,5 +11,4 @@ pub const GRADIENTS: Label = Label("gradients in f32");
 /// Weights that were stepped by their owner.
 pub const WEIGHTS: Label = Label("weights");
 
-/// Scales, amaxes, counters, norms, losses.
-pub const SCALARS: Label = Label("scalars");
+pub use fp8lm_scaling::SCALARS;

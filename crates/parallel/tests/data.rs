@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use fp8lm_collectives::{Algorithm, Composed};
-use fp8lm_device::{Collectives, Label, Link, Queue, Result};
+use fp8lm_device::{Alone, Collectives, Label, Link, Queue, Result};
 use fp8lm_formats::E4M3;
 use fp8lm_parallel::{DataOptions, DataParallel, Zero};
-use fp8lm_scaling::{LINEAR, Noise, Parameter, ParameterSpec, REST, recipe};
+use fp8lm_scaling::{LINEAR, Noise, Parameter, ParameterSpec, REST, Shard, recipe};
 use fp8lm_sim::{Emulator, Rank, Streams, World, WorldOptions};
 
 /// An FP8 and an f32 gradient of odd lengths, and a tensor with fewer elements than ranks.
@@ -110,9 +110,11 @@ fn parameter(
     let (precision, labels) = if scaled { (recipe.linears, &LINEAR) } else { (recipe.rest, &REST) };
     let noise = Noise::default();
     let shape = elements.into();
-    let spec = ParameterSpec { name: name.into(), shape, precision, labels, decays: true, noise };
+    let (name, shard) = (name.into(), Shard::WHOLE);
+    let spec = ParameterSpec { name, shape, shard, precision, labels, decays: true, noise };
     let values: Vec<f32> = (0..elements).map(|i| (i as f32).sin() + offset).collect();
-    Parameter::new(queue, spec, &values)
+    let alone: Arc<dyn Collectives> = Arc::new(Alone);
+    Parameter::new(queue, spec, &alone, &values)
 }
 
 /// What a rank adds to a tensor.

@@ -42,5 +42,8 @@ pub const REST: Labels = Labels {
     second_moment: Label("the rest: second moments"),
 };
 
+/// What ranks tell each other in single numbers: scales, amaxes, counters, norms, losses.
+pub const SCALARS: Label = Label("scalars");
+
 /// Scales, amax histories, mu and counters.
 pub const SCALES: Label = Label("scales and counters");

@@ -7,7 +7,8 @@
 //! - [`Quantizer`] casts tensors to FP8 with a just-in-time or a delayed scale, or scales of tiles,
 //! - [`Stored`] keeps a tensor in a format with a scale,
 //! - [`Gradient`] sums micro-batches and keeps the result in FP8 with automatic scaling,
-//! - [`Parameter`] is a weight: master, working copy and gradient.
+//! - [`Parameter`] is a weight: master, working copy and gradient,
+//! - [`Shard`] says which part of a tensor a rank has, where several share it.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -42,6 +43,7 @@ mod parameter;
 mod quantizer;
 mod recipe;
 mod recipes;
+mod shard;
 mod stored;
 mod wire;
 
@@ -50,7 +52,7 @@ pub use format::{Format, ParseFormatError};
 pub use fp8lm_ops::{Noise, ScaleRule};
 pub use gradient::{Gradient, Unreduced};
 pub use gradient_cast::GradientCast;
-pub use labels::{LINEAR, Labels, REST, SCALES};
+pub use labels::{LINEAR, Labels, REST, SCALARS, SCALES};
 pub use meter::{Meter, Reading};
 pub use parameter::{Parameter, ParameterSpec};
 pub use quantizer::{Pass, Quantizer, Scaled};
@@ -59,5 +61,6 @@ pub use recipe::{
     Rounded,
 };
 pub use recipes::{NAMES, recipe};
+pub use shard::Shard;
 pub use stored::Stored;
 pub use wire::{Wire, WireFormat};

@@ -1,17 +1,24 @@
 //! A weight: its master, its working copy, its gradient.
 
-use fp8lm_device::{DType, Label, Queue, Result, Shape, Tensor};
-use fp8lm_ops::{self as ops, BlockCast, Noise, ScaleRule, Use};
+use std::sync::Arc;
 
-use crate::{Format, Gemm, Gradient, Labels, Meter, Precision, Rounded, SCALES, Scaled, Stored};
+use fp8lm_device::{Collectives, DType, Label, Queue, Result, Shape, Tensor};
+use fp8lm_ops::{self as ops, BlockCast, Noise, ScaleRule, StochasticStream, Use};
+
+use crate::{
+    Format, Gemm, Gradient, Labels, Meter, Precision, Rounded, SCALARS, SCALES, Scaled, Shard,
+    Stored,
+};
 
 /// What a parameter is.
 #[derive(Clone, Debug)]
 pub struct ParameterSpec {
     /// Its name, unique in the model.
     pub name: String,
-    /// Its shape.
+    /// Its shape, of this rank's part.
     pub shape: Shape,
+    /// Which part of the tensor it is.
+    pub shard: Shard,
     /// Its formats.
     pub precision: Precision,
     /// The rows of the memory table that it fills.
@@ -22,10 +29,19 @@ pub struct ParameterSpec {
     pub noise: Noise,
 }
 
-/// A weight: its master, its working copy, its gradient.
+/// A weight, or a shard of one: its master, its working copy, its gradient.
+///
+/// Shards share every scale of the tensor: its amax is the largest that a member of the group has. So codes and scales
+/// of master and working copy are, to the bit, those that a whole parameter would have there. Blocks of 128 x 128 and
+/// groups of 128 are scaled by what stands here alone: they are those of the whole only if each chunk of the shard is a
+/// multiple of 128 long, in rows and columns for blocks, in elements for groups.
 #[derive(Debug)]
 pub struct Parameter {
     spec: ParameterSpec,
+    /// Whose shards are one tensor.
+    group: Arc<dyn Collectives>,
+    /// The same, for amaxes.
+    scalars: Arc<dyn Collectives>,
     /// None where another rank owns it and the working copy serves for reading.
     master: Option<Stored>,
     working: Option<Working>,
@@ -45,23 +61,38 @@ struct Working {
 }
 
 impl Parameter {
-    /// A parameter with these values.
+    /// A parameter with these values, those of this rank's part. `group` is of the ranks that have the other parts, in
+    /// order of place: [`Alone`](fp8lm_device::Alone) for a whole one. They make, [`refresh`](Self::refresh) and
+    /// own it together.
     ///
     /// # Panics
-    /// If their number is not that of the shape.
-    pub fn new(queue: &Queue, spec: ParameterSpec, values: &[f32]) -> Result<Self> {
+    /// If the number of values is not that of the shape.
+    pub fn new(
+        queue: &Queue,
+        spec: ParameterSpec,
+        group: &Arc<dyn Collectives>,
+        values: &[f32],
+    ) -> Result<Self> {
         let ParameterSpec { precision, labels, shape, .. } = &spec;
         let values = queue.upload(values, *shape, Label("initial values"))?;
-        let master = Some(Stored::from_tensor(queue, precision.master, &values, labels.master)?);
+        let (group, scalars) = (Arc::clone(group), group.labelled(SCALARS));
+        let (format, label) = (precision.master, labels.master);
+        let master = Stored::from_tensor(queue, format, &values, label, scalars.as_ref())?;
         let working = match precision.working {
             Some(dtype) => Some(Working::new(queue, dtype, &spec)?),
             None => None,
         };
         let gradient = Gradient::new(queue, precision.gradient, *shape, labels.gradient)?;
         let noise = spec.noise;
-        let parameter = Self { master, working, gradient, is_owned: true, spec, noise };
+        let (master, is_owned) = (Some(master), true);
+        let parameter = Self { spec, group, scalars, master, working, gradient, is_owned, noise };
         parameter.refresh(queue, noise.step)?;
         Ok(parameter)
+    }
+
+    /// The ranks that have the other parts of the tensor.
+    pub fn group(&self) -> &Arc<dyn Collectives> {
+        &self.group
     }
 
     /// Leaves its states to another rank: the master is dropped, unless reading needs it.
@@ -90,11 +121,13 @@ impl Parameter {
     pub fn refresh(&self, queue: &Queue, step: u64) -> Result<()> {
         let (Some(working), Some(master)) = (&self.working, &self.master) else { return Ok(()) };
         let stochastic = self.spec.precision.is_stochastic(Rounded::Working);
-        let noise = stochastic.then_some(Noise { step, ..self.noise });
+        let stream = || Noise { step, ..self.noise }.stream(Use::Weight);
+        let words = stochastic.then(|| (stream(), self.first_word()));
+        let group = self.scalars.as_ref();
         if master.format() == Format::plain(DType::F32) {
-            return working.store(queue, &master.values, noise);
+            return working.store(queue, &master.values, words, group);
         }
-        working.store(queue, &master.load(queue, DType::F32)?, noise)
+        working.store(queue, &master.load(queue, DType::F32)?, words, group)
     }
 
     /// What the other ranks read of it after a step of its owner: the working copy or, without one, the master. Its
@@ -114,6 +147,12 @@ impl Parameter {
     /// What its states are rounded by in the current step where the recipe says stochastically.
     pub fn noise(&self) -> Noise {
         self.noise
+    }
+
+    /// The number of its first element's word in the streams that round its states: shards take different words, and
+    /// those of a tensor cut in its rows the whole's own.
+    pub fn first_word(&self) -> u64 {
+        (self.spec.shard.place * self.spec.shape.elements()) as u64
     }
 
     /// The weight as a plain multiplication takes it, of type `dtype`.
@@ -199,14 +238,20 @@ impl Working {
         Ok(Self { stored, scale_inv, blocks })
     }
 
-    fn store(&self, queue: &Queue, x: &Tensor, noise: Option<Noise>) -> Result<()> {
+    fn store(
+        &self,
+        queue: &Queue,
+        x: &Tensor,
+        words: Option<(StochasticStream, u64)>,
+        group: &dyn Collectives,
+    ) -> Result<()> {
         if let Some((cast, Meter { amax, counts, .. })) = &self.blocks {
             let (code, scale_inv) = (&self.stored.values, &self.scale_inv);
             return ops::quantize_blocks(queue, x, *cast, code, scale_inv, amax, counts);
         }
-        match noise {
-            Some(noise) => self.stored.store_stochastic(queue, x, noise.stream(Use::Weight))?,
-            None => self.stored.store(queue, x)?,
+        match words {
+            Some(words) => self.stored.store_stochastic(queue, x, words, group)?,
+            None => self.stored.store(queue, x, group)?,
         }
         self.invert_scale(queue)
     }

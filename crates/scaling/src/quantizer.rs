@@ -1,11 +1,15 @@
 //! Casts of one tensor of a step, again and again, with a just-in-time or a delayed scale, or scales
 //! of tiles or blocks.
 
-use fp8lm_device::{DType, Queue, Result, Tensor};
+use std::sync::Arc;
+
+use fp8lm_device::{Alone, Collectives, DType, Queue, Reduction, Result, Tensor};
 use fp8lm_ops::{self as ops, BlockCast, BlockRule, Blocks};
 
 use crate::meter::Scales;
-use crate::{Cast, Columns, Meter, SCALES, Scaling, Source, casts::block_rule, stored::fp_max};
+use crate::{
+    Cast, Columns, Meter, SCALARS, SCALES, Scaling, Source, casts::block_rule, stored::fp_max,
+};
 
 /// Whether a pass leaves a trace in amax histories and counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,10 @@ pub struct Quantizer {
     meter: Meter,
     one: Tensor,
     delayed: Option<Delayed>,
+    /// Whose parts are one tensor.
+    scalars: Arc<dyn Collectives>,
+    /// Whether rows are kept where both layouts could be made at once.
+    keeps_rows: bool,
 }
 
 /// A scale that holds for a whole step, and the amaxes that the next one is made from.
@@ -78,7 +86,23 @@ impl Quantizer {
             Scaling::Delayed(window) => Some(Delayed::new(queue, window)?),
         };
         let one = queue.upload(&[1.0f32], 1, SCALES)?;
-        Ok(Self { cast, meter: Meter::new(queue)?, one, delayed })
+        let scalars: Arc<dyn Collectives> = Arc::new(Alone);
+        Ok(Self { cast, meter: Meter::new(queue)?, one, delayed, scalars, keeps_rows: false })
+    }
+
+    /// Makes it cast parts of tensors, of which the members of `group` cast the others at the same time: a scale of the
+    /// tensor that is made just in time is that of the whole. Tiles and blocks are scaled by what stands here alone.
+    #[must_use]
+    pub fn over(self, group: &dyn Collectives) -> Self {
+        Self { scalars: group.labelled(SCALARS), ..self }
+    }
+
+    /// Makes it keep [rows, cols] for the backward pass, whatever it casts, so that parts that are some of a tensor's
+    /// rows can be put together before [`columns`](Self::columns) turns them. That gives the bits of a cast of the
+    /// whole, unless columns are made from the values ([`Casts::keeps_values`](crate::Casts::keeps_values)).
+    #[must_use]
+    pub fn keep_rows(self) -> Self {
+        Self { keeps_rows: true, ..self }
     }
 
     /// Casts `x`, F32 or BF16 of any shape.
@@ -101,15 +125,17 @@ impl Quantizer {
         x: &Tensor,
         pass: Pass,
     ) -> Result<(Scaled, Scaled)> {
-        let Some(Columns { format, from }) = self.cast.columns else {
+        if self.cast.columns.is_none() && !self.keeps_rows {
             return self.quantize_transpose(queue, x, pass);
-        };
+        }
         let rows = self.quantize(queue, x, pass)?;
-        let kept = match from {
+        let kept = match self.cast.columns {
             _ if pass == Pass::Evaluate => rows.clone(),
-            Source::Codes => rows.clone(),
-            Source::E5m6 => pack(queue, x)?,
-            Source::Values => cast_columns(queue, x, format, block_rule(self.cast.rule))?,
+            None | Some(Columns { from: Source::Codes, .. }) => rows.clone(),
+            Some(Columns { from: Source::E5m6, .. }) => pack(queue, x)?,
+            Some(Columns { from: Source::Values, format }) => {
+                cast_columns(queue, x, format, block_rule(self.cast.rule))?
+            }
         };
         Ok((rows, kept))
     }
@@ -120,6 +146,10 @@ impl Quantizer {
             Some(Columns { format, from: Source::Codes | Source::E5m6 }) => {
                 let values = kept.decode_tiles(queue, DType::F32)?;
                 cast_columns(queue, &values, format, BlockRule::Ue8m0)
+            }
+            None if self.keeps_rows => {
+                let values = ops::transpose(queue, &kept.values)?;
+                Ok(Scaled { values, scale_inv: kept.scale_inv.clone() })
             }
             _ => Ok(kept.clone()),
         }
@@ -198,6 +228,8 @@ impl Quantizer {
         let scale = queue.alloc(DType::F32, 1, SCALES)?;
         let scale_inv = queue.alloc(DType::F32, 1, SCALES)?;
         ops::amax(queue, x, &amax)?;
+        let (group, amaxes) = (self.scalars.as_ref(), std::slice::from_ref(&amax));
+        ops::agree(queue, group, Reduction::Maximum, amaxes)?;
         let Cast { format, rule, .. } = self.cast;
         ops::scale_from_amax(queue, &amax, &self.one, fp_max(format), rule, &scale, &scale_inv)?;
         Ok((scale, scale_inv))

@@ -1,6 +1,6 @@
 //! A tensor kept in a format with a scale.
 
-use fp8lm_device::{DType, Label, Queue, Result, Shape, Tensor};
+use fp8lm_device::{Collectives, DType, Label, Queue, Reduction, Result, Shape, Tensor};
 use fp8lm_ops::{self as ops, ScaleRule, State, StochasticStream};
 
 use crate::{Format, Meter, SCALES};
@@ -8,7 +8,8 @@ use crate::{Format, Meter, SCALES};
 /// A tensor of the optimizer: values, and the scale that was multiplied in before the cast.
 ///
 /// Under [`ScaleRule::Expand`] there are many: each group of 128 values has the largest magnitude
-/// that it had before the cast, and the exponent of its range.
+/// that it had before the cast, and the exponent of its range. Groups are those of the values that stand here: where
+/// these are a shard of a tensor, and its chunks no multiple of 128, other values share a group than in the whole.
 #[derive(Clone, Debug)]
 pub struct Stored {
     /// The values, times the scale.
@@ -36,44 +37,52 @@ impl Stored {
         Ok(Self { values, scale: queue.upload(&ones, shape, SCALES)?, format })
     }
 
-    /// `x`, F32 or BF16, under a scale made from its own amax.
-    pub fn from_tensor(queue: &Queue, format: Format, x: &Tensor, label: Label) -> Result<Self> {
+    /// `x`, F32 or BF16, under a scale made from its own amax, or where it is a shard from that of the whole tensor,
+    /// whose shards the members of `group` have.
+    pub fn from_tensor(
+        queue: &Queue,
+        format: Format,
+        x: &Tensor,
+        label: Label,
+        group: &dyn Collectives,
+    ) -> Result<Self> {
         let stored = Self::zeros(queue, format, x.shape(), label)?;
-        stored.store(queue, x)?;
+        stored.store(queue, x, group)?;
         Ok(stored)
     }
 
-    /// Overwrites the values with `x`, F32 or BF16, under a scale made from its own amax.
-    pub fn store(&self, queue: &Queue, x: &Tensor) -> Result<()> {
+    /// Overwrites the values with `x`, F32 or BF16, under a scale as in [`from_tensor`](Self::from_tensor).
+    pub fn store(&self, queue: &Queue, x: &Tensor, group: &dyn Collectives) -> Result<()> {
         match self.format.rule {
             ScaleRule::None => return ops::cast_into(queue, x, &self.values),
             ScaleRule::Expand => return ops::quantize_groups(queue, x, &self.values, &self.scale),
             ScaleRule::Exact | ScaleRule::Pow2 => {}
         }
-        self.rescale(queue, x)?;
+        self.rescale(queue, x, group)?;
         ops::scale_into(queue, x, &self.scale, &self.values)
     }
 
     /// The same for FP8 with one scale, each value rounded to one of its neighbours by the words
-    /// of a stream.
+    /// of a stream, from the one with this number on.
     pub fn store_stochastic(
         &self,
         queue: &Queue,
         x: &Tensor,
-        stream: StochasticStream,
+        words: (StochasticStream, u64),
+        group: &dyn Collectives,
     ) -> Result<()> {
         let Meter { amax, counts, .. } = Meter::new(queue)?;
-        self.rescale(queue, x)?;
-        let words = (stream, 0);
+        self.rescale(queue, x, group)?;
         ops::quantize_stochastic(queue, x, &self.scale, &self.values, &amax, &counts, words)
     }
 
-    /// Makes the scale anew from the amax of `x`.
-    fn rescale(&self, queue: &Queue, x: &Tensor) -> Result<()> {
+    /// Makes the scale anew from the amax of `x`, the largest that a member of the group has.
+    fn rescale(&self, queue: &Queue, x: &Tensor, group: &dyn Collectives) -> Result<()> {
         let amax = queue.alloc(DType::F32, 1, SCALES)?;
         let scale_inv = queue.alloc(DType::F32, 1, SCALES)?;
         let one = queue.upload(&[1.0f32], 1, SCALES)?;
         ops::amax(queue, x, &amax)?;
+        ops::agree(queue, group, Reduction::Maximum, std::slice::from_ref(&amax))?;
         let (rule, fp_max) = (self.format.rule, fp_max(self.format.dtype));
         ops::scale_from_amax(queue, &amax, &one, fp_max, rule, &self.scale, &scale_inv)
     }

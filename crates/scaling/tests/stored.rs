@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use fp8lm_device::{Accounted, DType, Label, Queue};
+use fp8lm_device::{Accounted, Alone, DType, Label, Queue};
 use fp8lm_scaling::{Format, SCALES, ScaleRule, Stored};
 use fp8lm_sim::Emulator;
 
@@ -24,7 +24,8 @@ fn groups_are_stored_read_back_and_counted() {
         // Every group has one magnitude, which becomes the format's largest and comes back exact.
         let mut x = [-0.3f32; 129];
         (x[5], x[128]) = (0.3, 1e-20);
-        stored.store(&queue, &queue.upload(&x, [3, 43], MOMENT).unwrap()).unwrap();
+        let uploaded = queue.upload(&x, [3, 43], MOMENT).unwrap();
+        stored.store(&queue, &uploaded, &Alone).unwrap();
         assert_eq!(stored.scales(&queue).unwrap(), [fp_max / 0.3, fp_max / 1e-20], "{format}");
         let values = stored.load(&queue, DType::F32).unwrap();
         assert_eq!(queue.download::<f32>(&values).unwrap(), x, "{format}");

@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use fp8lm_device::{DType, Label, Queue, Tensor};
+use fp8lm_device::{Alone, Collectives, DType, Label, Queue, Tensor};
 use fp8lm_formats::E4M3;
 use fp8lm_ops::{self as ops, BlockRule, Blocks};
 use fp8lm_scaling::{
     Cast, Casts, Columns, Gemm, Granularity, LINEAR, Linear, Noise, Parameter, ParameterSpec, Pass,
-    Quantizer, ScaleRule, Scaled, Scaling, Source, recipe,
+    Quantizer, ScaleRule, Scaled, Scaling, Shard, Source, recipe,
 };
 use fp8lm_sim::Emulator;
 
@@ -139,12 +139,14 @@ fn a_working_weight_is_kept_in_blocks() {
     let spec = ParameterSpec {
         name: "weight".into(),
         shape: [ROWS, COLS].into(),
+        shard: Shard::WHOLE,
         precision,
         labels: &LINEAR,
         decays: true,
         noise: Noise::default(),
     };
-    let weight = Parameter::new(&queue, spec, &values()).unwrap();
+    let alone: Arc<dyn Collectives> = Arc::new(Alone);
+    let weight = Parameter::new(&queue, spec, &alone, &values()).unwrap();
     let Scaled { values, scale_inv } = weight.quantized().unwrap();
     assert_eq!(scale_inv.shape(), [2, 2].into());
     let w = queue.alloc(DType::F32, [ROWS, COLS], TEST).unwrap();

@@ -1,8 +1,10 @@
 //! Builds a model: names, formats and initial values of its parameters.
 
-use fp8lm_device::{Queue, Shape};
+use std::sync::Arc;
+
+use fp8lm_device::{Alone, Collectives, Queue, Shape};
 use fp8lm_ops::{Noise, RopeTables};
-use fp8lm_scaling::{LINEAR, Linear as Role, Parameter, ParameterSpec, REST, Recipe};
+use fp8lm_scaling::{LINEAR, Linear as Role, Parameter, ParameterSpec, REST, Recipe, Shard};
 
 use super::{Gpt, Part, Tail};
 use crate::{
@@ -16,6 +18,7 @@ pub(super) struct Builder<'a> {
     config: &'a ModelConfig,
     recipe: &'a Recipe,
     seed: u64,
+    alone: Arc<dyn Collectives>,
     /// Tensors with initial values drawn.
     tensors: u32,
     parameters: u32,
@@ -28,7 +31,8 @@ impl<'a> Builder<'a> {
         recipe: &'a Recipe,
         seed: u64,
     ) -> Self {
-        Self { queue, config, recipe, seed, tensors: 0, parameters: 0 }
+        let alone = Arc::new(Alone);
+        Self { queue, config, recipe, seed, alone, tensors: 0, parameters: 0 }
     }
 
     pub(super) fn gpt(mut self, part: &Part) -> Result<Gpt> {
@@ -87,13 +91,14 @@ impl<'a> Builder<'a> {
         let spec = ParameterSpec {
             name: format!("blocks.{block}.{}", role.name()),
             shape,
+            shard: Shard::WHOLE,
             precision: self.recipe.precision(block, role)?,
             labels: &LINEAR,
             decays: true,
             noise: self.noise(),
         };
         let values = self.normal(shape.elements(), self.deviation(role));
-        let parameter = Parameter::new(self.queue, spec, &values)?;
+        let parameter = Parameter::new(self.queue, spec, &self.alone, &values)?;
         Ok(linear(self.queue, parameter, self.recipe.activations)?)
     }
 
@@ -121,18 +126,18 @@ impl<'a> Builder<'a> {
         let (rows, cols) = (self.config.vocabulary, self.config.width);
         let values = self.normal(rows * cols, DEVIATION);
         let spec = self.rest(name.to_owned(), [rows, cols].into(), true);
-        Ok(Parameter::new(self.queue, spec, &values)?)
+        Ok(Parameter::new(self.queue, spec, &self.alone, &values)?)
     }
 
     fn vector(&mut self, name: String, values: &[f32]) -> Result<Parameter> {
         let spec = self.rest(name, values.len().into(), false);
-        Ok(Parameter::new(self.queue, spec, values)?)
+        Ok(Parameter::new(self.queue, spec, &self.alone, values)?)
     }
 
     fn rest(&mut self, name: String, shape: Shape, decays: bool) -> ParameterSpec {
         let precision = self.recipe.rest.clone();
         let noise = self.noise();
-        ParameterSpec { name, shape, precision, labels: &REST, decays, noise }
+        ParameterSpec { name, shape, shard: Shard::WHOLE, precision, labels: &REST, decays, noise }
     }
 
     /// What the next parameter is rounded by, if stochastically.
