@@ -1,6 +1,6 @@
 //! What can be wrong with a mesh, a partition or a pipeline.
 
-use crate::{Axis, Schedule, Wait};
+use crate::{Axis, Schedule, Task, Wait};
 
 /// The result of an operation on ranks.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -103,6 +103,49 @@ pub enum Error {
         /// Every rank that has not come to its end.
         waits: Vec<Wait>,
     },
+    /// A program for another number of ranks.
+    #[error("a program of {program} ranks in a pipeline of {ranks}")]
+    ProgramRanks {
+        /// Ranks of the program.
+        program: usize,
+        /// Ranks of the pipeline.
+        ranks: usize,
+    },
+    /// A rank with more or fewer stages than its program has chunks.
+    #[error("rank {rank} of a pipeline has {chunks} stages, got {stages}")]
+    Stages {
+        /// The rank.
+        rank: usize,
+        /// The stages that it has in the program.
+        chunks: usize,
+        /// Those that it came with.
+        stages: usize,
+    },
+    /// A stage that returned nothing where another waits for it, or something that nobody takes.
+    #[error("rank {rank} of a pipeline, {task}: expected {}", if *is_due { "a result, got none" } else { "no result, got one" })]
+    Result {
+        /// The rank.
+        rank: usize,
+        /// What it did.
+        task: Task,
+        /// Whether there should have been a result.
+        is_due: bool,
+    },
+    /// A task whose input no rank sends.
+    #[error("a pipeline, {task}: rank {from} has nothing more to send")]
+    NotSent {
+        /// The rank that should send it.
+        from: usize,
+        /// The task.
+        task: Task,
+    },
+}
+
+impl Error {
+    /// As an error of the operation that was called.
+    pub(crate) fn of(self, operation: &'static str) -> fp8lm_device::Error {
+        fp8lm_device::Error::Failed { operation, source: Box::new(self) }
+    }
 }
 
 fn product(extents: &[usize; 3]) -> String {

@@ -76,6 +76,7 @@ pub use host::gather;
 pub use mesh::{Axis, Coordinate, Mesh};
 pub use partition::{Partition, PartitionRule};
 pub use pipeline::{
-    Costs, PipelineShape, Place, Program, Schedule, Step, Task, Timed, Timeline, Wait, Work,
+    Costs, Pipeline, PipelineShape, Place, Program, Schedule, Stage, Step, Task, Timed, Timeline,
+    Wait, Work,
 };
-pub use traffic::{FP8_GRADIENTS, GRADIENTS, SCALARS, WEIGHTS};
+pub use traffic::{FP8_GRADIENTS, GRADIENTS, PIPELINE, SCALARS, WEIGHTS};

@@ -11,4 +11,7 @@ pub const GRADIENTS: Label = Label("gradients in f32");
 /// Weights that were stepped by their owner.
 pub const WEIGHTS: Label = Label("weights");
 
+/// Activations and their gradients, from one stage of a pipeline to another.
+pub const PIPELINE: Label = Label("activations: pipeline");
+
 pub use fp8lm_scaling::SCALARS;
