@@ -15,26 +15,34 @@
 
 #include "rows.cuh"
 
-extern "C" __global__ void __launch_bounds__(256) embedding(View tokens, View table, View y, u32 cols) {
+extern "C" __global__ void __launch_bounds__(256) embedding(View tokens, View table, View y, u32 cols,
+    u32 first, u32 vocabulary) {
     const u64 groups = ceil_div(cols, GROUP);
     if (thread_number() >= tokens.elements * groups) return;
     const u64 t = thread_number() / groups, j = thread_number() % groups * GROUP;
     const u64 token = tokens.as<u32>()[t];
     const View row = part(y, t * cols, cols);
-    if (token < table.elements / cols) {
-        store_group(row, j, load_group(part(table, token * cols, cols), j));
+    // What is before the first row wraps around.
+    if (token - first < table.elements / cols) {
+        store_group(row, j, load_group(part(table, (token - first) * cols, cols), j));
     } else {
-        store_group(row, j, group_of([](u32) { return nan_value(); }));
+        // The row of another member of the group, or of nobody.
+        store_group(row, j, group_of([=](u32) { return token < vocabulary ? 0.0f : nan_value(); }));
     }
 }
 
 // The lists. Places are below 2^32, as their numbers are.
 struct Lists {
-    u64 places, vocabulary;
+    u64 places, vocabulary, first;
+    const u32* tokens;
     u32* memory;
 
-    DEVICE Lists(const View& tokens, const View& dtable, u32 cols, void* scratch)
-        : places(tokens.elements), vocabulary(dtable.elements / cols), memory(static_cast<u32*>(scratch)) {}
+    DEVICE Lists(const View& tokens, const View& dtable, u32 cols, u32 first, void* scratch)
+        : places(tokens.elements), vocabulary(dtable.elements / cols), first(first), tokens(tokens.as<u32>()),
+          memory(static_cast<u32*>(scratch)) {}
+
+    // The row of the token at a place; what is before the first one wraps around, beyond the vocabulary.
+    DEVICE u64 token(u64 place) const { return tokens[place] - first; }
 
     // How much of the list is given to runs.
     DEVICE u32* given() const { return memory; }
@@ -47,24 +55,24 @@ struct Lists {
 };
 
 extern "C" __global__ void __launch_bounds__(256)
-    embedding_backward_clear(View tokens, View dy, View dtable, u32 cols, void* scratch) {
-    const Lists lists(tokens, dtable, cols, scratch);
+    embedding_backward_clear(View tokens, View dy, View dtable, u32 cols, u32 first, void* scratch) {
+    const Lists lists(tokens, dtable, cols, first, scratch);
     if (thread_number() == 0) *lists.given() = 0;
     if (thread_number() < lists.vocabulary) lists.counts()[thread_number()] = 0;
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    embedding_backward_counts(View tokens, View dy, View dtable, u32 cols, void* scratch) {
-    const Lists lists(tokens, dtable, cols, scratch);
+    embedding_backward_counts(View tokens, View dy, View dtable, u32 cols, u32 first, void* scratch) {
+    const Lists lists(tokens, dtable, cols, first, scratch);
     const u64 t = thread_number();
     if (t >= lists.places) return;
-    const u32 token = tokens.as<u32>()[t];
+    const u64 token = lists.token(t);
     if (token < lists.vocabulary) lists.arrivals()[t] = atomic_add(lists.counts() + token, 1u);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    embedding_backward_starts(View tokens, View dy, View dtable, u32 cols, void* scratch) {
-    const Lists lists(tokens, dtable, cols, scratch);
+    embedding_backward_starts(View tokens, View dy, View dtable, u32 cols, u32 first, void* scratch) {
+    const Lists lists(tokens, dtable, cols, first, scratch);
     const u64 token = thread_number();
     if (token >= lists.vocabulary) return;
     const u32 count = lists.counts()[token];
@@ -72,20 +80,20 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    embedding_backward_fill(View tokens, View dy, View dtable, u32 cols, void* scratch) {
-    const Lists lists(tokens, dtable, cols, scratch);
+    embedding_backward_fill(View tokens, View dy, View dtable, u32 cols, u32 first, void* scratch) {
+    const Lists lists(tokens, dtable, cols, first, scratch);
     const u64 t = thread_number();
     if (t >= lists.places) return;
-    const u32 token = tokens.as<u32>()[t];
+    const u64 token = lists.token(t);
     if (token < lists.vocabulary) lists.unordered()[lists.starts()[token] + lists.arrivals()[t]] = u32(t);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    embedding_backward_rank(View tokens, View dy, View dtable, u32 cols, void* scratch) {
-    const Lists lists(tokens, dtable, cols, scratch);
+    embedding_backward_rank(View tokens, View dy, View dtable, u32 cols, u32 first, void* scratch) {
+    const Lists lists(tokens, dtable, cols, first, scratch);
     const u64 t = thread_number();
     if (t >= lists.places) return;
-    const u32 token = tokens.as<u32>()[t];
+    const u64 token = lists.token(t);
     if (token >= lists.vocabulary) return;
     const u32 start = lists.starts()[token], count = lists.counts()[token];
     const u32* run = lists.unordered() + start;
@@ -119,8 +127,8 @@ DEVICE void store_sums(const View& dtable, u64 token, u64 j, u32 cols, const Val
 
 // dtable[w] = the sum of dy[t] over the places t of w, ascending
 extern "C" __global__ void __launch_bounds__(128)
-    embedding_backward_sums(View tokens, View dy, View dtable, u32 cols, void* scratch) {
-    const Lists lists(tokens, dtable, cols, scratch);
+    embedding_backward_sums(View tokens, View dy, View dtable, u32 cols, u32 first, void* scratch) {
+    const Lists lists(tokens, dtable, cols, first, scratch);
     const u64 tiles = ceil_div(cols, LANES * COLUMNS);
     for_rows(lists.vocabulary * tiles, [&](u64 block) {
         const u64 token = block / tiles, j = block % tiles * LANES * COLUMNS + threadIdx.x;

@@ -11,8 +11,8 @@ use fp8lm_device::{
     Tensor, View,
 };
 use fp8lm_ops::{
-    self as ops, Accumulate, AdamW, BlockCast, BlockRule, Blocks, Heads, Layout, Noise, Operand,
-    Reduction, RopeTables, Saturation, ScaleRule, State, StochasticStates, Use,
+    self as ops, Accumulate, AdamW, Agreed, BlockCast, BlockRule, Blocks, Heads, Layout, Noise,
+    Operand, Reduction, RopeTables, Saturation, ScaleRule, Share, State, StochasticStates, Use,
 };
 
 mockall::mock! {
@@ -140,6 +140,16 @@ const OPERATIONS: &[(&str, Operation)] = &[
         ops::embedding_backward(q, &u32(q, 6), &f32(q, [6, 8]), 16).map(drop)
     }),
     ("cross_entropy", |q| ops::cross_entropy(q, &f32(q, [6, 16]), &u32(q, 6), 1.0).map(drop)),
+    ("cross_entropy_maxima", |q| ops::cross_entropy_maxima(q, &f32(q, [6, 8])).map(drop)),
+    ("cross_entropy_sums", |q| {
+        let (logits, targets, maxima) = (f32(q, [6, 8]), u32(q, 6), f32(q, 6));
+        ops::cross_entropy_sums(q, &logits, &targets, &maxima, SHARE).map(drop)
+    }),
+    ("cross_entropy_gradient", |q| {
+        let (logits, targets) = (f32(q, [6, 8]), u32(q, 6));
+        let agreed = Agreed { maxima: &f32(q, 6), sums: &f32(q, [2, 6]) };
+        ops::cross_entropy_gradient(q, &logits, &targets, agreed, (SHARE, 1.0)).map(drop)
+    }),
     // Matrices.
     ("gemm_f32", |q| {
         let (a, b) = (f32(q, [6, 8]), f32(q, [8, 4]));
@@ -299,6 +309,8 @@ fn dequantize_blocks(queue: &Queue, blocks: Blocks) -> Result<()> {
     ops::dequantize_blocks(queue, &code, &scale_inv, blocks, &y)
 }
 
+/// The second half of a vocabulary.
+const SHARE: Share = Share { member: 1, members: 2 };
 const HEADS: Heads = Heads { batch: 2, context: 3, heads: 2, head_dim: 4 };
 
 fn tensor(queue: &Queue, dtype: DType, shape: impl Into<Shape>) -> Tensor {

@@ -137,6 +137,8 @@ fn by_rows(rows: usize) -> Vec<Case> {
             .read(Data::of(&targets))
             .read(many(BF16, COLS * COLS))
             .write(BF16, n)
+            .u32(COLS)
+            .u32(0)
             .u32(COLS),
     ]
 }

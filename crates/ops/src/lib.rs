@@ -40,6 +40,7 @@ mod ranks;
 mod reduce;
 mod rope;
 mod scale;
+mod share;
 mod stochastic;
 
 pub use activation::*;
@@ -59,6 +60,7 @@ pub use ranks::*;
 pub use reduce::*;
 pub use rope::*;
 pub use scale::*;
+pub use share::*;
 pub use stochastic::*;
 
 pub use fp8lm_device::Reduction;

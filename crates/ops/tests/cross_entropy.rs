@@ -4,8 +4,10 @@
 
 mod support;
 
-use fp8lm_device::DType;
-use fp8lm_ops::cross_entropy;
+use fp8lm_device::{DType, Queue, Result, Tensor};
+use fp8lm_ops::{
+    Agreed, Share, cross_entropy, cross_entropy_gradient, cross_entropy_maxima, cross_entropy_sums,
+};
 use fp8lm_sim::math::{exp, log};
 use support::{
     DRAWS, TEST, TYPES, assert_bits, assert_close, differences, normal, queue, queues, round,
@@ -35,6 +37,36 @@ fn cross_entropy_has_the_bits_of_the_specification() {
             }
         }
     }
+}
+
+#[test]
+fn the_steps_of_a_group_have_the_bits_of_the_whole_on_one_member() {
+    for (device, queue) in queues() {
+        for (shape, dtype) in SHAPES.iter().flat_map(|shape| TYPES.map(|dtype| (*shape, dtype))) {
+            let [rows, cols] = shape;
+            // Now and then beyond the vocabulary.
+            let targets: Vec<u32> =
+                words(2, rows).map(|word| (word % (cols as u64 + 1)) as u32).collect();
+            for draw in DRAWS {
+                let logits = tensor(&queue, dtype, &stored(dtype, &draw(1, rows * cols)), shape);
+                let targets = queue.upload(&targets, rows, TEST).unwrap();
+                let want = cross_entropy(&queue, &logits, &targets, SCALE).unwrap();
+                let got = by_steps(&queue, &logits, &targets).unwrap();
+                let name = |what| format!("{what} {dtype} {shape:?} on {device}, at ");
+                let values = |x| values(&queue, x);
+                assert_bits(&name("loss"), &values(&got.0), &values(&want.0), rows);
+                assert_bits(&name("dlogits"), &values(&got.1), &values(&want.1), shape);
+            }
+        }
+    }
+}
+
+fn by_steps(queue: &Queue, logits: &Tensor, targets: &Tensor) -> Result<(Tensor, Tensor)> {
+    let share = Share::WHOLE;
+    let maxima = cross_entropy_maxima(queue, logits)?;
+    let sums = cross_entropy_sums(queue, logits, targets, &maxima, share)?;
+    let agreed = Agreed { maxima: &maxima, sums: &sums };
+    cross_entropy_gradient(queue, logits, targets, agreed, (share, SCALE))
 }
 
 fn oracle(dtype: DType, logits: &[f32], targets: &[u32], cols: usize) -> (Vec<f32>, Vec<f32>) {

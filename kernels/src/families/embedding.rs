@@ -11,9 +11,17 @@ use crate::{
 pub(super) const KERNELS: &[Kernel] = &[
     Kernel {
         name: "embedding",
-        doc: "y[t] = table[tokens[t]] for table [vocabulary, cols]. A token outside the vocabulary gives a row of NaN.",
+        doc: "y[t] = table[tokens[t] - first], for a table of rows of `cols` that are rows first.. of a vocabulary. A token of another \
+              row gives a row of +0, one that is not below vocabulary a row of NaN.",
         contract: Exact,
-        params: &[read("tokens", U32), read("table", FLOAT), write("y", FLOAT), u32("cols")],
+        params: &[
+            read("tokens", U32),
+            read("table", FLOAT),
+            write("y", FLOAT),
+            u32("cols"),
+            u32("first"),
+            u32("vocabulary"),
+        ],
         code: Code::Cuda(Cuda {
             entries: &[Entry {
                 name: "embedding",
@@ -29,9 +37,15 @@ pub(super) const KERNELS: &[Kernel] = &[
     },
     Kernel {
         name: "embedding_backward",
-        doc: "dtable[w] = the plain sum from +0 of dy[t] over the t with tokens[t] = w, t ascending. A token outside the vocabulary is passed over.",
+        doc: "dtable[w] = the plain sum from +0 of dy[t] over the t with tokens[t] = first + w, t ascending. A token without a row is passed over.",
         contract: ExactGivenOrder,
-        params: &[read("tokens", U32), read("dy", FLOAT), write("dtable", F32), u32("cols")],
+        params: &[
+            read("tokens", U32),
+            read("dy", FLOAT),
+            write("dtable", F32),
+            u32("cols"),
+            u32("first"),
+        ],
         code: Code::Cuda(Cuda {
             entries: &[
                 Entry { name: "embedding_backward_clear", block: BLOCK, grid: tokens },

@@ -14,9 +14,10 @@ pub(super) const TWINS: &[(&str, Twin)] =
 
 fn embedding(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
     let (count, cols) = (args.elements(0), args.extent(3));
-    let vocabulary = rows_of(args, 1, cols);
+    let (first, vocabulary) = (args.extent(4), args.extent(5));
+    let rows = rows_of(args, 1, cols);
     let tokens = args.read::<u32>(0, count)?;
-    let table = args.floats(1, vocabulary * cols)?;
+    let table = args.floats(1, rows * cols)?;
     let y = RowsOf { values: args.floats_mut(2, count * cols)?, width: cols };
     workers.rows(
         count,
@@ -26,9 +27,11 @@ fn embedding(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
         |range, mut y| {
             let mut row = workers.scratch(cols);
             for (i, token) in tokens[range].iter().enumerate() {
-                match *token as usize {
-                    token if token < vocabulary => table.load(token * cols, &mut row),
-                    _ => row.fill(f32::NAN),
+                let token = *token as usize;
+                match token.checked_sub(first) {
+                    Some(own) if own < rows => table.load(own * cols, &mut row),
+                    // The row of another member of the group, or of nobody.
+                    _ => row.fill(if token < vocabulary { 0.0 } else { f32::NAN }),
                 }
                 y.values.store(i * cols, &row);
             }
@@ -39,8 +42,8 @@ fn embedding(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
 
 fn embedding_backward(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
     let (count, cols) = (args.elements(0), args.extent(3));
-    let vocabulary = rows_of(args, 2, cols);
-    let places = Places::new(args.read(0, count)?, vocabulary);
+    let (vocabulary, first) = (rows_of(args, 2, cols), args.extent(4));
+    let places = Places::new(args.read(0, count)?, first, vocabulary);
     let dy = args.floats(1, count * cols)?;
     let dtable = RowsOf { values: args.floats_mut(2, vocabulary * cols)?, width: cols };
     workers.rows(
@@ -76,13 +79,12 @@ struct Places {
 }
 
 impl Places {
-    fn new(tokens: &[u32], vocabulary: usize) -> Self {
+    /// Of the tokens from `first` on, so many as the vocabulary has.
+    fn new(tokens: &[u32], first: usize, vocabulary: usize) -> Self {
         let known = || {
-            tokens
-                .iter()
-                .map(|token| *token as usize)
-                .zip(0..)
-                .filter(|(token, _)| *token < vocabulary)
+            let own = |token: &u32| (*token as usize).checked_sub(first);
+            let own = tokens.iter().map(own).zip(0..);
+            own.filter_map(|(token, place)| Some((token.filter(|own| *own < vocabulary)?, place)))
         };
         // Shifted by one token, so that filling in the places turns starts into ends.
         let mut ends = vec![0; vocabulary + 1];

@@ -7,3 +7,4 @@ mod errors;
 mod gradients;
 mod moving;
 mod reducing;
+mod vocabulary;
