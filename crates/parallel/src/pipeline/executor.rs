@@ -63,7 +63,7 @@ use crate::Error;
 /// let ends = world.run(|Rank { device, link }| -> Result<_> {
 ///     let (rank, queue) = (link.rank(), Queue::new(device)?);
 ///     let channel = Composed::new(link, &queue, Algorithm::default())?.channel(&[0, 1], PIPELINE)?;
-///     let pipeline = Pipeline::new(&queue, &channel, [1, 2], DType::F32, WireFormat::Activations)?;
+///     let pipeline = Pipeline::new(&queue, Some(&channel), [1, 2], DType::F32, WireFormat::Activations)?;
 ///
 ///     let mut stage = Double { rank, ends: Vec::new() };
 ///     pipeline.run(&queue, &program, &mut [&mut stage])?;
@@ -76,19 +76,22 @@ use crate::Error;
 /// ```
 #[derive(Debug)]
 pub struct Pipeline {
-    post: Post,
+    /// None where one rank has all stages.
+    post: Option<Post>,
 }
 
 impl Pipeline {
-    /// A pipeline over `ranks`, that hands on tensors of one shape and type. All ranks name the same.
+    /// A pipeline over `ranks`, or on one alone, that hands on tensors of one shape and type. All ranks name the same.
     pub fn new(
         queue: &Queue,
-        ranks: &Channel,
+        ranks: Option<&Channel>,
         shape: impl Into<Shape>,
         dtype: DType,
         wire: WireFormat,
     ) -> Result<Self> {
-        Ok(Self { post: Post::new(queue, ranks, shape.into(), dtype, wire)? })
+        let shape = shape.into();
+        let post = ranks.map(|ranks| Post::new(queue, ranks, shape, dtype, wire)).transpose()?;
+        Ok(Self { post })
     }
 
     /// Does this rank's tasks, in order, at its `stages`, one for each chunk. All ranks run the same program. Waits for
@@ -103,15 +106,15 @@ impl Pipeline {
         program: &Program,
         stages: &mut [&mut dyn Stage],
     ) -> Result<()> {
-        let rank = self.post.rank();
+        let rank = self.post.as_ref().map_or(0, Post::rank);
         self.check(program, stages.len()).map_err(|error| error.of(OPERATION))?;
         let inbox = Inbox::new(program, rank);
-        let mut run = Run { queue, post: &self.post, program, rank, inbox };
+        let mut run = Run { queue, post: self.post.as_ref(), program, rank, inbox };
         program.tasks(rank).try_for_each(|task| run.perform(task, &mut *stages[task.chunk]))
     }
 
     fn check(&self, program: &Program, stages: usize) -> crate::Result<()> {
-        let (ranks, rank) = (self.post.size(), self.post.rank());
+        let [ranks, rank] = self.post.as_ref().map_or([1, 0], |post| [post.size(), post.rank()]);
         if program.ranks() != ranks {
             return Err(Error::ProgramRanks { program: program.ranks(), ranks });
         }
@@ -123,7 +126,7 @@ impl Pipeline {
 /// A program under way.
 struct Run<'a> {
     queue: &'a Queue,
-    post: &'a Post,
+    post: Option<&'a Post>,
     program: &'a Program,
     rank: usize,
     inbox: Inbox,
@@ -148,9 +151,11 @@ impl Run<'_> {
                 return Err(Error::Result { rank, task, is_due }.of(OPERATION));
             }
         };
-        self.post.expect(&result)?;
-        if to.rank != rank {
-            return self.post.send(self.queue, to.rank, &result);
+        if let Some(post) = self.post {
+            post.expect(&result)?;
+            if to.rank != rank {
+                return post.send(self.queue, to.rank, &result);
+            }
         }
         self.inbox.hand_over(Address::of_result(task, to.chunk), result);
         Ok(())

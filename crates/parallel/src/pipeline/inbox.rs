@@ -65,19 +65,19 @@ impl Inbox {
     pub(super) fn take(
         &mut self,
         queue: &Queue,
-        post: &Post,
+        post: Option<&Post>,
         from: usize,
         task: Task,
     ) -> Result<Tensor> {
         let address = Address::of_input(task);
         loop {
-            match self.kept.remove(&address) {
-                Some(Kept::HandedOver(x)) => return Ok(x),
-                Some(Kept::Received(incoming)) => return post.open(queue, incoming),
-                None => {}
+            match (self.kept.remove(&address), post) {
+                (Some(Kept::HandedOver(x)), _) => return Ok(x),
+                (Some(Kept::Received(incoming)), Some(post)) => return post.open(queue, incoming),
+                _ => {}
             }
-            let next = self.expected[from].pop_front();
-            let next = next.ok_or_else(|| Error::NotSent { from, task }.of(OPERATION))?;
+            let next = post.and_then(|post| Some((post, self.expected[from].pop_front()?)));
+            let (post, next) = next.ok_or_else(|| Error::NotSent { from, task }.of(OPERATION))?;
             self.kept.insert(next, Kept::Received(post.receive(from)?));
         }
     }

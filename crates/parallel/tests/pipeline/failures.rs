@@ -111,7 +111,7 @@ fn act(Rank { device, link }: Rank, program: &Program, mishap: Option<Mishap>) -
     let group = Composed::new(link, &queue, Algorithm::default())?;
     let channel = group.channel(&(0..program.ranks()).collect::<Vec<_>>(), PIPELINE)?;
     let wire = WireFormat::Activations;
-    let pipeline = Pipeline::new(&queue, &channel, SHAPE, DType::F32, wire)?;
+    let pipeline = Pipeline::new(&queue, Some(&channel), SHAPE, DType::F32, wire)?;
     let mut toys = toys(&queue, program, rank, (DType::F32, &Default::default()))?;
     match mishap {
         None => pipeline.run(&queue, program, &mut stages(&mut toys))?,
@@ -152,7 +152,7 @@ fn a_program_that_does_not_fit_is_refused() {
         let group = Composed::new(link, &queue, Algorithm::default())?;
         let channel = group.channel(&[0], PIPELINE)?;
         let wire = WireFormat::Activations;
-        let pipeline = Pipeline::new(&queue, &channel, SHAPE, DType::F32, wire)?;
+        let pipeline = Pipeline::new(&queue, Some(&channel), SHAPE, DType::F32, wire)?;
         let run =
             |program: &Program| pipeline.run(&queue, program, &mut []).unwrap_err().to_string();
         Ok::<_, Error>([run(&program(2, 2)), run(&program(1, 3))])

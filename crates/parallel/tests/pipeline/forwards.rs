@@ -41,7 +41,7 @@ fn look(program: &Program, streams: Streams) -> Vec<(usize, Vec<u8>)> {
         let group = Composed::new(link, &queue, Algorithm::default())?;
         let channel = group.channel(&(0..program.ranks()).collect::<Vec<_>>(), PIPELINE)?;
         let wire = WireFormat::Activations;
-        let pipeline = Pipeline::new(&queue, &channel, SHAPE, DType::F32, wire)?;
+        let pipeline = Pipeline::new(&queue, Some(&channel), SHAPE, DType::F32, wire)?;
         let held = Rc::<Cell<_>>::default();
         let toys = toys(&queue, program, rank, (DType::F32, &held))?;
         let mut toys: Vec<_> = toys.into_iter().map(Toy::looking).collect();

@@ -50,7 +50,7 @@ fn act(Rank { device, link }: Rank, program: &Program, way: Way) -> Result<Done>
     let group = Composed::new(link, &queue, Algorithm::default())?;
     let members: Vec<_> = (0..program.ranks()).collect();
     let channel = group.channel(&members, PIPELINE)?;
-    let pipeline = Pipeline::new(&queue, &channel, SHAPE, way.dtype, way.wire)?;
+    let pipeline = Pipeline::new(&queue, Some(&channel), SHAPE, way.dtype, way.wire)?;
     let held = Rc::<Cell<_>>::default();
     let mut toys = toys(&queue, program, rank, (way.dtype, &held))?;
     pipeline.run(&queue, program, &mut stages(&mut toys))?;
