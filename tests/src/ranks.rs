@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fp8lm_collectives::{Algorithm, Composed};
 use fp8lm_device::{Alone, Collectives, Label, Link, Queue, Result};
-use fp8lm_optim::{AdamW, Options};
+use fp8lm_optim::{AdamW, Options, Slot};
 use fp8lm_parallel::{DataOptions, DataParallel, Zero};
 use fp8lm_scaling::{LINEAR, Noise, Parameter, ParameterSpec, REST, Shard, recipe};
 use fp8lm_sim::{Emulator, Rank, World, WorldOptions};
@@ -55,7 +55,13 @@ fn step(queue: &Queue, link: Arc<dyn Link>, zero: Zero, bad: Option<(usize, f32)
     let options = DataOptions { zero, algorithm: Algorithm::RoundOnce, bucket_bytes: 1 };
     let mut data = DataParallel::new(queue, &group, options, &mut parameters, &[2, 0])?;
     let owned: Vec<_> = parameters.iter().map(|parameter| &**parameter).collect();
-    let mut adamw = AdamW::new(queue, Options::default(), &owned)?.over(group);
+    let slot = |(index, parameter): (usize, &&Parameter)| {
+        let speaks = if zero == Zero::Off { rank == 0 } else { parameter.is_owned() };
+        Slot { index, counts: speaks }
+    };
+    let slots: Vec<_> = owned.iter().enumerate().map(slot).collect();
+    let adamw = AdamW::new(queue, Options::default(), &owned)?;
+    let mut adamw = adamw.over(queue, group, &slots, slots.len())?;
     let before = weights(queue, &parameters)?;
     for (index, parameter) in parameters.iter_mut().enumerate() {
         parameter.begin_step(queue, 0)?;

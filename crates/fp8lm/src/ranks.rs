@@ -26,7 +26,7 @@ pub(crate) fn run<T: Send>(
     if plan.ranks() == 1 && args.adversarial.is_none() {
         return body(&Place::alone(device.open(options, &libraries.folders)?));
     }
-    expect_threads(device, plan.ranks())?;
+    expect_threads(device, plan)?;
     // They share the machine's memory.
     options.memory_bytes /= plan.ranks() as u64;
     let world = World::new(&Emulator::new(options), world_options(args, plan));
@@ -36,14 +36,15 @@ pub(crate) fn run<T: Send>(
 }
 
 /// An error unless so many ranks can be threads of this process.
-fn expect_threads(device: &Backend, ranks: usize) -> Result<()> {
+fn expect_threads(device: &Backend, plan: &Plan) -> Result<()> {
+    let (ranks, mesh) = (plan.ranks(), plan.mesh());
     ensure!(
         *device == Backend::Cpu,
         "--device {device}: expected cpu for {ranks} ranks, which are threads of this process, and for adversarial streams"
     );
     ensure!(
         ranks <= MOST,
-        "parallel.data = {ranks}: expected at most {MOST} ranks, which are threads of this process"
+        "parallel: {mesh} are {ranks} ranks; expected at most {MOST}, which are threads of this process"
     );
     Ok(())
 }

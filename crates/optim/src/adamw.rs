@@ -6,7 +6,7 @@ use fp8lm_device::{Alone, Collectives, DType, Launch, Queue, Result, Tensor};
 use fp8lm_ops::{self as ops, StochasticStates};
 use fp8lm_scaling::{Parameter, Rounded, SCALES, Stored};
 
-use crate::clip::{Clip, Outcome};
+use crate::clip::{Clip, Outcome, Slot};
 
 /// Hyper-parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,15 +62,23 @@ impl AdamW {
             options,
             group: Arc::new(Alone),
             moments: moments.collect::<Result<_>>()?,
-            clip: Clip::new(queue, parameters.len(), options.max_norm as f32)?,
+            clip: Clip::of_all(queue, parameters.len(), options.max_norm as f32)?,
             powers: queue.upload(&[1.0f64, 1.0], 2, SCALES)?,
             corrections: queue.alloc(DType::F32, 2, SCALES)?,
         })
     }
 
-    /// Makes the ranks of a group step together: they agree on the norm, and on whether a step is skipped.
-    pub fn over(self, group: Arc<dyn Collectives>) -> Self {
-        Self { group, ..self }
+    /// Makes the ranks of a group step together: they agree on the norm, and on whether a step is skipped. `slots` has
+    /// the place of each of this rank's parameters among `all` tensors of the group's ranks.
+    pub fn over(
+        self,
+        queue: &Queue,
+        group: Arc<dyn Collectives>,
+        slots: &[Slot],
+        all: usize,
+    ) -> Result<Self> {
+        let clip = self.clip.over(queue, slots, all)?;
+        Ok(Self { group, clip, ..self })
     }
 
     /// One step of all parameters, in the order given to [`new`](Self::new): clips by the global

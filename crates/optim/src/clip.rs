@@ -40,48 +40,71 @@ impl Outcome {
     }
 }
 
+/// Where a parameter stands among all tensors of a model, whichever ranks have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Its number.
+    pub index: usize,
+    /// Whether this rank tells of its gradient: of ranks with the same one does, of those with shards of it each.
+    pub counts: bool,
+}
+
 /// The memory that the global norm is computed in.
 #[derive(Debug)]
 pub(crate) struct Clip {
+    /// Of each slot.
     sums: Tensor,
     amaxes: Tensor,
+    /// Of this rank's parameters.
+    slots: Vec<Slot>,
     outcome: Outcome,
     max_norm: f32,
 }
 
 impl Clip {
-    /// For so many tensors.
-    pub(crate) fn new(queue: &Queue, tensors: usize, max_norm: f32) -> Result<Self> {
+    /// For parameters in these slots, of so many.
+    pub(crate) fn new(queue: &Queue, slots: &[Slot], all: usize, max_norm: f32) -> Result<Self> {
         let outcome = Outcome {
             norm: queue.alloc(DType::F32, 1, SCALES)?,
             factor: queue.alloc(DType::F32, 1, SCALES)?,
             skip: queue.alloc(DType::U32, 1, SCALES)?,
         };
-        let sums = queue.alloc(DType::F32, tensors, SCALES)?;
-        let amaxes = queue.alloc(DType::F32, tensors, SCALES)?;
-        Ok(Self { sums, amaxes, outcome, max_norm })
+        let zeros = || queue.upload(&vec![0.0f32; all], all, SCALES);
+        let (sums, amaxes, slots) = (zeros()?, zeros()?, slots.to_vec());
+        Ok(Self { sums, amaxes, slots, outcome, max_norm })
     }
 
-    /// The norm over all gradients: the canonical sum of the tensors' canonical sums of squares, each from the rank of
-    /// `group` that owns it.
+    /// For all tensors of a model.
+    pub(crate) fn of_all(queue: &Queue, tensors: usize, max_norm: f32) -> Result<Self> {
+        let slots: Vec<_> = (0..tensors).map(|index| Slot { index, counts: true }).collect();
+        Self::new(queue, &slots, tensors, max_norm)
+    }
+
+    /// The same for other slots, of so many.
+    pub(crate) fn over(&self, queue: &Queue, slots: &[Slot], all: usize) -> Result<Self> {
+        Self::new(queue, slots, all, self.max_norm)
+    }
+
+    /// The norm over all gradients: the canonical sum of the tensors' sums of squares, each canonical, from the rank of
+    /// `group` that counts it. Those of shards are added in the order of ranks.
     pub(crate) fn measure(
         &self,
         queue: &Queue,
         group: &dyn Collectives,
         parameters: &[&mut Parameter],
     ) -> Result<Outcome> {
-        for (index, parameter) in parameters.iter().enumerate() {
-            let (gradient, sum) = (parameter.gradient(), self.sums.element(index));
-            match parameter.is_owned() {
-                true => gradient.sum_squares(queue, &sum)?,
-                false => ops::fill(queue, &sum, 0.0)?,
+        // What other ranks have told stands in their slots.
+        ops::fill(queue, &self.sums, 0.0)?;
+        ops::fill(queue, &self.amaxes, 0.0)?;
+        for (parameter, Slot { index, counts }) in parameters.iter().zip(&self.slots) {
+            let gradient = parameter.gradient();
+            if *counts {
+                gradient.sum_squares(queue, &self.sums.element(*index))?;
             }
-            queue.copy(gradient.amax(), &self.amaxes.element(index))?;
+            queue.copy(gradient.amax(), &self.amaxes.element(*index))?;
         }
-        if parameters.iter().any(|parameter| !parameter.is_owned()) {
-            // Of each sum one rank has the value, and the others 0: nothing is rounded.
-            group.all_reduce(queue, self.sums.view(), Reduction::Sum)?.wait(queue)?;
-        }
+        // Of a whole tensor one rank has the value, and the others 0: nothing is rounded.
+        group.all_reduce(queue, self.sums.view(), Reduction::Sum)?.wait(queue)?;
         group.all_reduce(queue, self.amaxes.view(), Reduction::Maximum)?.wait(queue)?;
         let Outcome { norm, factor, skip } = &self.outcome;
         ops::clip(queue, &self.sums, &self.amaxes, norm, factor, skip, self.max_norm)?;

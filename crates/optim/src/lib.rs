@@ -41,5 +41,5 @@ mod clip;
 mod schedule;
 
 pub use adamw::{AdamW, Moments, Options};
-pub use clip::{Outcome, StepReading};
+pub use clip::{Outcome, Slot, StepReading};
 pub use schedule::Schedule;

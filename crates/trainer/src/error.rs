@@ -19,6 +19,9 @@ pub enum Error {
     /// The corpus is wrong, or does not fit the configuration.
     #[error(transparent)]
     Data(#[from] fp8lm_data::DataError),
+    /// A rank that the plan has not, or a pipeline that cannot be.
+    #[error(transparent)]
+    Parallel(#[from] fp8lm_parallel::Error),
     /// The model or its device failed.
     #[error(transparent)]
     Model(#[from] fp8lm_model::Error),

@@ -1,74 +1,90 @@
 //! A trainer's state as a checkpoint, and back.
 
-use std::{borrow::Cow, path::Path};
+use std::{collections::HashMap, path::Path};
 
-use fp8lm_device::{DType, Queue, Tensor};
+use fp8lm_device::{Queue, Tensor};
 use fp8lm_parallel::{DataParallel, gather};
-use safetensors::Dtype;
 
+use self::piece::{Cut, Piece};
 use crate::{
     Error, Plan, Result, Trainer,
     config::DataConfig,
-    run::checkpoint::{self, Checkpoint, Entry, Metadata, Tensors},
+    run::checkpoint::{self, Checkpoint, Metadata, Tensors},
 };
+
+mod piece;
 
 impl Trainer {
     /// Everything that a resumed run needs, bit for bit, on the first rank; every rank must ask.
     pub(crate) fn snapshot(&mut self) -> Result<Option<(Tensors<'static>, Metadata)>> {
+        let world = self.groups.world.clone();
         let mut tensors = self.own_tensors()?;
-        if self.parallel.as_ref().is_some_and(DataParallel::shares_states) {
+        if world.size() > 1 {
             let bytes = checkpoint::encode(self.steps_done(), &tensors)?;
-            let ranks = gather(&self.queue, self.group.as_ref(), &bytes)?.unwrap_or_default();
-            for (rank, bytes) in ranks.iter().enumerate().skip(1) {
+            let ranks = gather(&self.queue, world.as_ref(), &bytes)?.unwrap_or_default();
+            let mut pieces = Tensors::new();
+            for (rank, bytes) in ranks.iter().enumerate() {
                 let origin = format!("state of rank {rank}");
-                tensors.extend(checkpoint::decode(bytes, Path::new(&origin))?.tensors);
+                pieces.extend(checkpoint::decode(bytes, Path::new(&origin))?.tensors);
             }
+            tensors = piece::join(pieces);
         }
         let mut metadata = self.identity();
         metadata.insert(SKIPPED.into(), self.steps_skipped().to_string());
-        Ok((self.group.rank() == 0).then_some((tensors, metadata)))
+        Ok((world.rank() == 0).then_some((tensors, metadata)))
     }
 
     /// Takes up a checkpoint of this model, recipe, seed, corpus and order of data.
     pub(crate) fn restore(&mut self, path: &Path) -> Result<()> {
         let checkpoint = checkpoint::load(path)?;
         expect_identity(path, &checkpoint, self.identity())?;
-        let state = self.state();
-        load(&self.queue, path, &checkpoint, &state)?;
-        self.gpt.restore(&self.queue, checkpoint.step)?;
+        for piece in self.pieces() {
+            piece.load(&self.queue, path, &checkpoint)?;
+        }
+        self.parts.restore(&self.queue, checkpoint.step)?;
         if let Some(parallel) = &self.parallel {
-            parallel.gather(&self.queue, &self.gpt.parameters_mut())?;
+            parallel.gather(&self.queue, &self.parts.parameters_mut())?;
         }
         let skipped = checkpoint.metadata.get(SKIPPED).and_then(|count| count.parse().ok());
         self.set_steps(checkpoint.step, skipped.unwrap_or(0));
         Ok(())
     }
 
-    /// What this rank adds to a checkpoint.
+    /// What this rank adds to a checkpoint, under the names of pieces. Of ranks that have the same, the first does.
     fn own_tensors(&mut self) -> Result<Tensors<'static>> {
-        let state = self.state().into_iter();
-        let entries = state.map(|(name, tensor)| {
-            let bytes = Cow::Owned(self.queue.download_bytes(&tensor)?);
-            let shape = tensor.shape().dims().to_vec();
-            Ok((name, Entry { dtype: file_type(tensor.dtype()), shape, bytes }))
-        });
-        entries.collect()
+        let has_own = self.parallel.as_ref().is_some_and(DataParallel::shares_states);
+        if !has_own && self.groups.replicas.rank() > 0 {
+            return Ok(Tensors::new());
+        }
+        let pieces = self.pieces().into_iter();
+        pieces.map(|piece| Ok((piece.key(), piece.entry(&self.queue)?))).collect()
     }
 
-    /// The tensors of a checkpoint that this rank has, by name: masters, moments, scales, histories.
+    /// The tensors of a checkpoint that this rank has, by name: masters, moments, scales, histories. Of tensors that
+    /// ranks share it has its shards.
     pub fn state(&mut self) -> Vec<(String, Tensor)> {
-        let mut state = self.gpt.state();
-        let named = self.gpt.parameters().into_iter().zip(self.optimizer.moments());
-        for (parameter, moments) in named {
-            let Some(moments) = moments else { continue };
+        self.pieces().into_iter().map(|piece| (piece.name, piece.tensor)).collect()
+    }
+
+    fn pieces(&mut self) -> Vec<Piece> {
+        let mut state = self.parts.state();
+        let mut cuts = HashMap::new();
+        let parameters = self.parts.parameters();
+        for (parameter, moments) in parameters.into_iter().zip(self.optimizer.moments()) {
             let name = &parameter.spec().name;
+            cuts.insert(name.clone(), Cut::of(parameter.spec()));
+            let Some(moments) = moments else { continue };
             state.push((format!("{name}.m"), moments.first.values.clone()));
             state.push((format!("{name}.m_scale"), moments.first.scale.clone()));
             state.push((format!("{name}.v"), moments.second.values.clone()));
             state.push((format!("{name}.v_scale"), moments.second.scale.clone()));
         }
         state.push(("adamw.powers".into(), self.optimizer.powers().clone()));
-        state
+        let pieces = state.into_iter().map(|(name, tensor)| {
+            let parameter = name.rsplit_once('.').map_or("", |(parameter, _)| parameter);
+            Piece { cut: cuts.get(parameter).copied().flatten(), name, tensor }
+        });
+        pieces.collect()
     }
 
     /// What must be the same for a checkpoint to be continued.
@@ -121,41 +137,10 @@ pub(crate) fn load(
     checkpoint: &Checkpoint,
     state: &[(String, Tensor)],
 ) -> Result<()> {
-    for (name, tensor) in state {
-        queue.write_bytes(&entry(path, checkpoint, name, tensor)?.bytes, tensor)?;
-    }
-    Ok(())
-}
-
-/// The entry of that name, if it has the tensor's type and shape.
-fn entry<'a>(
-    path: &Path,
-    checkpoint: &'a Checkpoint,
-    name: &str,
-    tensor: &Tensor,
-) -> Result<&'a Entry<'static>> {
-    let expected = format!("{:?}{:?}", file_type(tensor.dtype()), tensor.shape().dims());
-    let entry = checkpoint.tensors.get(name);
-    let found = entry.map_or("absent".into(), |e| format!("{:?}{:?}", e.dtype, e.shape));
-    match entry {
-        Some(entry) if found == expected => Ok(entry),
-        _ => Err(Error::Mismatch { path: path.to_owned(), key: name.to_owned(), expected, found }),
-    }
-}
-
-fn file_type(dtype: DType) -> Dtype {
-    match dtype {
-        DType::F32 => Dtype::F32,
-        DType::F64 => Dtype::F64,
-        DType::F16 => Dtype::F16,
-        DType::BF16 => Dtype::BF16,
-        DType::E4M3 => Dtype::F8_E4M3,
-        DType::E5M2 => Dtype::F8_E5M2,
-        DType::E8M0 => Dtype::F8_E8M0,
-        DType::U32 => Dtype::U32,
-        DType::U64 => Dtype::U64,
-        _ => Dtype::U8,
-    }
+    state.iter().try_for_each(|(name, tensor)| {
+        let (name, tensor) = (name.clone(), tensor.clone());
+        Piece { name, tensor, cut: None }.load(queue, path, checkpoint)
+    })
 }
 
 /// The metadata's key of the steps that were skipped.

@@ -45,7 +45,7 @@ struct Gathered {
 impl Trainer {
     /// Resets the counters of all casts.
     pub(crate) fn reset_statistics(&mut self) -> Result<()> {
-        for (_, _, quantizer) in self.gpt.quantizers() {
+        for (_, _, quantizer) in self.parts.quantizers() {
             quantizer.meter().reset(&self.queue)?;
         }
         Ok(())
@@ -57,15 +57,16 @@ impl Trainer {
         self.tell_of_activations(&mut told)?;
         self.tell_of_moments(&mut told)?;
         self.tell_of_gradients(&mut told)?;
-        // Weights are the same on all.
-        if self.group.rank() == 0 {
+        // Weights are the same on all replicas.
+        if self.groups.replicas.rank() == 0 {
             self.tell_of_weights(&mut told)?;
         }
-        if self.group.size() == 1 {
+        let world = &self.groups.world;
+        if world.size() == 1 {
             return Ok(Some(told.statistics(None)));
         }
         let bytes = serde_json::to_vec(&told)?;
-        let Some(ranks) = gather(&self.queue, self.group.as_ref(), &bytes)? else {
+        let Some(ranks) = gather(&self.queue, world.as_ref(), &bytes)? else {
             return Ok(None);
         };
         let mut all = Told::default();
@@ -90,11 +91,11 @@ impl Trainer {
             operations.iter().map(|(operation, bytes)| (kind.as_str(), operation.as_str(), *bytes))
         });
         let bf16 = self.plan.traffic().iter().map(|row| row.bf16).sum();
-        Wire::new(self.group.size() as u64, books, bf16)
+        Wire::new(self.groups.world.size() as u64, books, bf16)
     }
 
     fn tell_of_activations(&mut self, told: &mut Told) -> Result<()> {
-        for (_, kind, quantizer) in self.gpt.quantizers() {
+        for (_, kind, quantizer) in self.parts.quantizers() {
             let reading = quantizer.meter().read(&self.queue)?;
             if let Some(reading) = reading.filter(|reading| reading.elements > 0) {
                 told.kinds.entry(kind.into()).or_default().add(reading);
@@ -104,7 +105,7 @@ impl Trainer {
     }
 
     fn tell_of_weights(&self, told: &mut Told) -> Result<()> {
-        for stored in self.gpt.parameters().into_iter().filter_map(Parameter::quantized) {
+        for stored in self.parts.parameters().into_iter().filter_map(Parameter::quantized) {
             let factors = self.queue.download::<f32>(&stored.scale_inv)?;
             let logs = factors.into_iter().map(|factor| -f64::from(factor).log2());
             told.kinds.entry(TensorKind::Weight).or_default().tell(logs);
@@ -115,10 +116,10 @@ impl Trainer {
     /// Each by one rank: its owner, who alone has the scale of the sum, or the first if all have it.
     fn tell_of_gradients(&self, told: &mut Told) -> Result<()> {
         let is_shared = self.parallel.as_ref().is_some_and(DataParallel::shares_states);
-        if !is_shared && self.group.rank() > 0 {
+        if !is_shared && self.groups.replicas.rank() > 0 {
             return Ok(());
         }
-        for parameter in self.gpt.parameters().into_iter().filter(|owned| owned.is_owned()) {
+        for parameter in self.parts.parameters().into_iter().filter(|owned| owned.is_owned()) {
             if let Some(reading) = parameter.gradient().reading(&self.queue)? {
                 told.kinds.entry(TensorKind::Gradient).or_default().add(reading);
                 told.mus.push(self.scalar(parameter.gradient().mu())?);

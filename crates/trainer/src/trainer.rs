@@ -2,39 +2,44 @@
 
 use std::sync::Arc;
 
-use fp8lm_collectives::{Composed, Traffic};
-use fp8lm_data::{Batch, Batches, Corpus, Validation};
-use fp8lm_device::{Accounted, Alone, Collectives, DType, Device, Label, Queue, Reduction, Tensor};
-use fp8lm_model::{Gpt, Sequences};
+use fp8lm_collectives::Traffic;
+use fp8lm_data::{Batches, Corpus, Validation};
+use fp8lm_device::{Accounted, DType, Device, Label, Queue, Reduction, Tensor};
 use fp8lm_ops as ops;
 use fp8lm_optim::{AdamW, Outcome, StepReading};
-use fp8lm_parallel::{DataParallel, SCALARS};
+use fp8lm_parallel::{Axis, DataParallel};
 use fp8lm_scaling::Pass;
 
+use self::{feed::Feed, passes::Passes, stage::Context};
 use crate::{Error, Place, Plan, Result, corpus};
 
+mod feed;
+mod groups;
+mod parts;
+mod passes;
 mod setup;
+mod stage;
+
+pub(crate) use groups::Groups;
+pub(crate) use parts::Parts;
 
 /// A model in training, as one rank has it. Ranks make the same calls at the same time.
 #[derive(Debug)]
 pub struct Trainer {
     pub(crate) queue: Queue,
     pub(crate) plan: Plan,
-    pub(crate) gpt: Gpt,
+    pub(crate) parts: Parts,
     pub(crate) optimizer: AdamW,
     pub(crate) corpus: Arc<Corpus>,
-    pub(crate) group: Arc<dyn Collectives>,
-    /// None if there is one rank.
+    pub(crate) groups: Groups,
+    /// None where no other rank has these weights, or a part of them.
     pub(crate) parallel: Option<DataParallel>,
-    /// The group again, for what was sent in it; none if there is one rank.
-    composed: Option<Composed>,
+    passes: Passes,
     /// What the last step sent.
     traffic: Traffic,
     device: Arc<Accounted>,
     batches: Batches,
     validation: Validation,
-    batch: Batch,
-    sequences: Sequences,
     losses: Tensor,
     step: u64,
     skipped: u64,
@@ -66,37 +71,25 @@ impl Trainer {
         setup::expect_room(&queue, &plan, place.rank())?;
         let corpus = Arc::new(corpus::open(&plan.config().data)?);
         let (batches, validation) = setup::data(&plan, &corpus)?;
-        let config = plan.config();
-        let mut gpt = Gpt::new(&queue, &config.model, plan.recipe(), config.run.seed)?;
-        let composed = setup::composed(place, &queue, &plan)?;
-        let group: Arc<dyn Collectives> = match &composed {
-            Some(composed) => composed.labelled(SCALARS),
-            None => Arc::new(Alone),
-        };
-        let parallel = setup::parallel(&queue, &group, &plan, &mut gpt)?;
-        let optimizer = AdamW::new(&queue, plan.options(), &gpt.parameters())?;
-        let (rows, context) = (plan.sampling_of_a_rank().batch, config.model.context);
-        let sequences = Sequences {
-            tokens: queue.alloc(DType::U32, rows * context, BATCH)?,
-            targets: queue.alloc(DType::U32, rows * context, BATCH)?,
-            context,
-        };
-        let losses = queue.alloc(DType::F32, config.data.micro_batches, BATCH)?;
+        let groups = Groups::new(place, &queue, &plan)?;
+        let mut parts = Parts::new(&queue, &groups, &plan)?;
+        let parallel = setup::parallel(&queue, &groups, &plan, &mut parts)?;
+        let optimizer = setup::optimizer(&queue, &groups, &plan, &parts)?;
+        let passes = Passes::new(&queue, &groups, &plan)?;
+        let losses = queue.alloc(DType::F32, plan.config().data.micro_batches, BATCH)?;
         Ok(Self {
             queue,
-            gpt,
-            optimizer: optimizer.over(group.clone()),
+            parts,
+            optimizer,
             plan,
             corpus,
-            group,
+            groups,
             parallel,
-            composed,
+            passes,
             traffic: Traffic::new(),
             device,
             batches,
             validation,
-            batch: Batch::new(rows, context),
-            sequences,
             losses,
             step: 0,
             skipped: 0,
@@ -105,45 +98,42 @@ impl Trainer {
 
     /// One optimizer step.
     pub fn step(&mut self) -> Result<StepSummary> {
-        self.take_traffic();
-        self.gpt.begin_step(&self.queue, self.step)?;
-        for micro_batch in 0..self.plan.config().data.micro_batches {
-            self.micro_batch(micro_batch)?;
-        }
+        self.groups.take_traffic();
+        self.parts.begin_step(&self.queue, self.step)?;
+        self.learn()?;
         let learning_rate = self.plan.schedule().learning_rate(self.step);
         let outcome = self.update(learning_rate)?;
-        self.gpt.end_step(&self.queue, self.group.as_ref())?;
+        self.parts.end_step(&self.queue, self.groups.peers.as_ref())?;
         self.step += 1;
         self.add_up(&self.losses)?;
         let losses = self.queue.download::<f32>(&self.losses)?;
         let loss = mean(&losses, self.plan.tokens_per_step());
-        self.traffic = self.take_traffic();
+        self.traffic = self.groups.take_traffic();
         let outcome = outcome.read(&self.queue)?;
         self.skipped += u64::from(outcome.skipped);
         Ok(StepSummary { loss, learning_rate, outcome })
     }
 
     /// The mean loss over the first `batches` batches of the validation split, in nats a token. A batch has as many
-    /// sequences as a micro-batch has over all ranks, and each rank takes its part.
+    /// sequences as a micro-batch has over all ranks.
     pub fn evaluate(&mut self, batches: usize) -> Result<f64> {
         let batches = batches.min(self.validation_batches());
         let sums = self.queue.alloc(DType::F32, batches, BATCH)?;
-        for index in 0..batches {
-            let own = index * self.group.size() + self.group.rank();
-            self.validation.fill(own, &mut self.batch)?;
-            self.upload()?;
-            let loss = self.gpt.forward(&self.queue, &self.sequences, 1.0, Pass::Evaluate)?.0;
-            ops::sum(&self.queue, &loss, &sums.element(index))?;
-        }
+        ops::fill(&self.queue, &sums, 0.0)?;
+        let data = self.groups.place(Axis::Data);
+        let feed = Feed::validation(&self.plan, data, &self.validation, batches);
+        let losses = self.groups.is_first_shard().then_some(&sums);
+        let context = Context { pass: Pass::Evaluate, feed: &feed, gradient_scale: 1.0, losses };
+        self.passes.evaluate(&self.queue, &mut self.parts, context)?;
         self.add_up(&sums)?;
-        let tokens = batches * self.batch.inputs.len() * self.group.size();
+        let tokens = batches * self.plan.sampling().batch * self.plan.model().context;
         Ok(mean(&self.queue.download::<f32>(&sums)?, tokens as u64))
     }
 
     /// Checks that what is allocated for parameters is what was planned, to the byte.
     pub fn expect_planned_memory(&self) -> Result<()> {
         let usage = self.device.usage();
-        for row in &self.plan.memory_by_rank()[self.group.rank()] {
+        for row in &self.plan.memory_by_rank()[self.groups.world.rank()] {
             let (label, allocated) = (row.label, row.allocated(&usage));
             match row.bytes {
                 Some(planned) if planned != allocated => {
@@ -157,22 +147,23 @@ impl Trainer {
 
     /// Whether any rank says so.
     pub fn any(&self, own: bool) -> Result<bool> {
-        if self.group.size() == 1 {
+        let world = &self.groups.world;
+        if world.size() == 1 {
             return Ok(own);
         }
         let flag = self.queue.upload(&[f32::from(u8::from(own))], 1, BATCH)?;
-        self.group.all_reduce(&self.queue, flag.view(), Reduction::Maximum)?.wait(&self.queue)?;
+        world.all_reduce(&self.queue, flag.view(), Reduction::Maximum)?.wait(&self.queue)?;
         Ok(self.queue.download::<f32>(&flag)? != [0.0])
     }
 
     /// The number of batches in the validation split.
     pub fn validation_batches(&self) -> usize {
-        self.validation.count() / self.group.size()
+        self.validation.count() * self.plan.sampling_of_a_rank().batch / self.plan.sampling().batch
     }
 
     /// Its rank among those that train the model, from 0.
     pub fn rank(&self) -> usize {
-        self.group.rank()
+        self.groups.world.rank()
     }
 
     /// Steps done.
@@ -214,27 +205,20 @@ impl Trainer {
         &self.corpus
     }
 
-    /// Adds the gradients of one micro-batch. Those of the last begin to be summed over ranks as they come.
-    fn micro_batch(&mut self, micro_batch: usize) -> Result<()> {
-        // Ranks take the rows of a micro-batch in turn.
-        let own = micro_batch * self.group.size() + self.group.rank();
-        self.batches.fill(self.step, own, &mut self.batch)?;
-        self.upload()?;
-        let scale = 1.0 / self.plan.tokens_per_rank_and_step() as f32;
-        let queue = &self.queue;
-        let (loss, stash) = self.gpt.forward(queue, &self.sequences, scale, Pass::Train)?;
-        ops::sum(queue, &loss, &self.losses.element(micro_batch))?;
-        let is_last = micro_batch + 1 == self.plan.config().data.micro_batches;
-        let parallel = &mut self.parallel;
-        Ok(self.gpt.backward(queue, stash, &mut |parameter| match parallel {
-            Some(parallel) if is_last => parallel.add(queue, parameter),
-            _ => parameter.gradient_mut().fold(queue),
-        })?)
+    /// Adds the gradients of all micro-batches.
+    fn learn(&mut self) -> Result<()> {
+        ops::fill(&self.queue, &self.losses, 0.0)?;
+        let data = self.groups.place(Axis::Data);
+        let feed = Feed::training(&self.plan, data, &self.batches, self.step);
+        let losses = self.groups.is_first_shard().then_some(&self.losses);
+        let gradient_scale = self.plan.gradient_scale();
+        let context = Context { pass: Pass::Train, feed: &feed, gradient_scale, losses };
+        self.passes.learn(&self.queue, &mut self.parts, context, self.parallel.as_mut())
     }
 
     /// Steps the parameters, each on the rank that owns it, and gives them to the others.
     fn update(&mut self, learning_rate: f64) -> Result<Outcome> {
-        let parameters = &mut self.gpt.parameters_mut();
+        let parameters = &mut self.parts.parameters_mut();
         if let Some(parallel) = &mut self.parallel {
             parallel.finish(&self.queue, parameters)?;
         }
@@ -245,20 +229,11 @@ impl Trainer {
         Ok(outcome)
     }
 
-    /// What was sent since the last time.
-    fn take_traffic(&self) -> Traffic {
-        self.composed.as_ref().map(Composed::take_traffic).unwrap_or_default()
-    }
-
     /// Sums over ranks.
     fn add_up(&self, x: &Tensor) -> Result<()> {
-        self.group.all_reduce(&self.queue, x.view(), Reduction::Sum)?.wait(&self.queue)?;
+        let world = &self.groups.world;
+        world.all_reduce(&self.queue, x.view(), Reduction::Sum)?.wait(&self.queue)?;
         Ok(())
-    }
-
-    fn upload(&self) -> Result<()> {
-        self.queue.write(&self.batch.inputs, &self.sequences.tokens)?;
-        Ok(self.queue.write(&self.batch.targets, &self.sequences.targets)?)
     }
 }
 

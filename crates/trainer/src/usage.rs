@@ -14,12 +14,13 @@ impl Trainer {
     /// The books of every rank's memory, in order, on the first; nothing on the others. Every rank must ask.
     pub fn usage_by_rank(&self) -> Result<Vec<BTreeMap<Label, Usage>>> {
         let own = self.device().usage();
-        if self.group.size() == 1 {
+        let world = &self.groups.world;
+        if world.size() == 1 {
             return Ok(vec![own]);
         }
         let told = own.iter().map(|(label, usage)| (label.0, [usage.bytes, usage.peak]));
         let bytes = serde_json::to_vec(&told.collect::<BTreeMap<_, _>>())?;
-        let ranks = gather(&self.queue, self.group.as_ref(), &bytes)?.unwrap_or_default();
+        let ranks = gather(&self.queue, world.as_ref(), &bytes)?.unwrap_or_default();
         // The first rank may own no tensor of a kind that others own.
         let planned = self.plan().memory().iter().map(|row| row.label);
         let labels: BTreeSet<_> = own.keys().copied().chain(planned).collect();

@@ -8,6 +8,7 @@ mod emulate;
 mod failures;
 mod generation;
 mod memory;
+mod meshes;
 mod plan;
 mod program;
 mod ranks;

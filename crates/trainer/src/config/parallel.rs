@@ -84,14 +84,9 @@ impl ParallelConfig {
 impl Config {
     /// An error for ranks that can be planned and not run.
     pub fn expect_trainable(&self) -> Result<(), ConfigError> {
-        // Axes that no engine has yet.
-        for axis in [Axis::Tensor, Axis::Pipeline] {
-            let ranks = self.parallel.size(axis);
-            if ranks > 1 {
-                return Err(ConfigError::OnlyPlanned { axis, ranks });
-            }
-        }
-        Ok(())
+        // An axis that no engine has yet.
+        let (axis, ranks) = (Axis::Tensor, self.parallel.tensor);
+        if ranks > 1 { Err(ConfigError::OnlyPlanned { axis, ranks }) } else { Ok(()) }
     }
 
     /// Whether ranks can share evenly what they share.

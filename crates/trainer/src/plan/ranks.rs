@@ -38,9 +38,18 @@ impl Plan {
         }
     }
 
-    /// Tokens of a step that one data-parallel rank sees.
-    pub fn tokens_per_rank_and_step(&self) -> u64 {
-        self.tokens_per_step() / self.config.parallel.data as u64
+    /// What the loss of a token is multiplied by before the backward pass, so that what ranks with the same weights
+    /// make of their gradients is that of the mean loss: their mean or, in the deterministic mode, their sum.
+    pub fn gradient_scale(&self) -> f32 {
+        let replicas = if self.config.parallel.deterministic { 1 } else { self.replicas() as u64 };
+        1.0 / (self.tokens_per_step() / replicas) as f32
+    }
+
+    /// Rows of the residual stream that a rank has of a micro-batch.
+    pub fn residual_rows(&self) -> usize {
+        let ParallelConfig { tensor, sequence, .. } = self.config.parallel;
+        let rows = self.sampling_of_a_rank().batch * self.model().context;
+        if sequence { rows / tensor } else { rows }
     }
 
     /// How data-parallel ranks work together.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use fp8lm_collectives::Composed;
 use fp8lm_data::{Batches, Corpus, Split, Validation};
-use fp8lm_device::{Collectives, Properties, Queue};
-use fp8lm_model::Gpt;
-use fp8lm_parallel::{DataParallel, Partition};
+use fp8lm_device::{Properties, Queue};
+use fp8lm_optim::{AdamW, Slot};
+use fp8lm_parallel::DataParallel;
 
+use super::{Groups, Parts};
 use crate::{Error, Place, Plan, Result};
 
 /// An error, before any weight is drawn, if the device is too small for the plan.
@@ -23,25 +23,42 @@ pub(super) fn expect_ranks(place: &Place, plan: &Plan) -> Result<()> {
     if planned == present { Ok(()) } else { Err(Error::Ranks { planned, present }) }
 }
 
-/// The ranks as a group, if there are several.
-pub(super) fn composed(place: &Place, queue: &Queue, plan: &Plan) -> Result<Option<Composed>> {
-    let Some(link) = place.link.as_ref().filter(|link| link.size() > 1) else { return Ok(None) };
-    Ok(Some(Composed::new(link.clone(), queue, plan.config().parallel.algorithm)?))
-}
-
+/// This rank's part among those with the same weights; none if there are no others.
 pub(super) fn parallel(
     queue: &Queue,
-    group: &Arc<dyn Collectives>,
+    groups: &Groups,
     plan: &Plan,
-    gpt: &mut Gpt,
+    parts: &mut Parts,
 ) -> Result<Option<DataParallel>> {
-    if group.size() == 1 {
+    if groups.peers.size() == 1 {
         return Ok(None);
     }
-    let parameters = &mut gpt.parameters_mut();
-    let owners = plan.partition().map_or(&[][..], Partition::owners);
-    let options = plan.data_options();
-    Ok(Some(DataParallel::new(queue, group, options, parameters, owners)?))
+    let tensors = plan.tensors_of(groups.world.rank())?;
+    let owners: Vec<_> = tensors.iter().filter_map(|tensor| tensor.owner).collect();
+    let (replicas, options) = (&groups.replicas, plan.data_options());
+    let parameters = &mut parts.parameters_mut();
+    Ok(Some(DataParallel::new(queue, replicas, options, parameters, &owners)?))
+}
+
+/// Steps what this rank owns, together with all others.
+pub(super) fn optimizer(
+    queue: &Queue,
+    groups: &Groups,
+    plan: &Plan,
+    parts: &Parts,
+) -> Result<AdamW> {
+    let parameters = parts.parameters();
+    let tensors = plan.tensors_of(groups.world.rank())?;
+    let slots: Vec<_> = tensors
+        .iter()
+        .map(|tensor| {
+            let speaks = tensor.owner.unwrap_or(0) == groups.replicas.rank();
+            let counts = speaks && (tensor.shard.members > 1 || groups.is_first_shard());
+            Slot { index: tensor.slot, counts }
+        })
+        .collect();
+    let optimizer = AdamW::new(queue, plan.options(), &parameters)?;
+    Ok(optimizer.over(queue, groups.world.clone(), &slots, plan.tensors().len())?)
 }
 
 pub(super) fn data(plan: &Plan, corpus: &Arc<Corpus>) -> Result<(Batches, Validation)> {
