@@ -31,8 +31,8 @@ pub struct StashBytes {
 }
 
 impl StashPlan<'_> {
-    /// What block `block` of the model keeps, what it was given included: exact to the byte from a run's second step on.
-    /// In the first one delayed scales are made just in time, at four bytes each.
+    /// What block `block` of the model keeps, what it was given included: exact to the byte from a run's second step
+    /// on. In the first one delayed scales are made just in time, at four bytes each.
     ///
     /// # Errors
     /// If the recipe names one for this block that there is not.

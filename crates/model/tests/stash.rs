@@ -80,8 +80,8 @@ impl Books {
         StashBytes { activations: bytes(ACTIVATIONS), scales: bytes(SCALES) }
     }
 
-    /// What becomes free with a stash of the second step. Another forward pass stands between, for meters hold on to the
-    /// scales of their last cast.
+    /// What becomes free with a stash of the second step. Another forward pass stands between, for meters hold on to
+    /// the scales of their last cast.
     fn stash(&mut self) -> StashBytes {
         self.gpt.begin_step(&self.queue, 0).unwrap();
         drop(self.forward());
