@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn print_row(plan: &Plan, recipe: &Recipe, recompute: Recompute) -> Result<(), Box<dyn Error>> {
     let (config, tokens) = (plan.model(), plan.config().data.batch * plan.model().context);
-    let stash = StashPlan { config, recipe, recompute, tokens };
+    let stash = StashPlan { config, recipe, recompute, tokens, members: 1, sequence: false };
     let blocks = (0..config.layers).map(|block| stash.block(block));
     let planned = blocks.sum::<Result<StashBytes, _>>()? + stash.tail();
     let block = stash.block(0)?;

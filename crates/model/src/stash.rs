@@ -19,9 +19,13 @@ pub struct StashPlan<'a> {
     pub recompute: Recompute,
     /// Tokens of the micro-batch.
     pub tokens: usize,
+    /// How many share its linears and tables.
+    pub members: usize,
+    /// Whether they share the rows between linears, too.
+    pub sequence: bool,
 }
 
-/// Bytes that one micro-batch keeps.
+/// Bytes that a member keeps of one micro-batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StashBytes {
     /// Values and codes, under the label [`ACTIVATIONS`](fp8lm_ops::ACTIVATIONS).
@@ -38,8 +42,8 @@ impl StashPlan<'_> {
     /// If the recipe names one for this block that there is not.
     pub fn block(&self, block: usize) -> Result<StashBytes, RecipeError> {
         let Self { config: &ModelConfig { width, mlp, activation, .. }, .. } = *self;
-        let x = self.plain(width);
-        let (qkv, u) = (self.plain(3 * width), self.plain(activation.inputs() * mlp));
+        let x = self.rows(width);
+        let (qkv, u) = (self.own(3 * width), self.own(activation.inputs() * mlp));
         Ok(match self.recompute {
             Recompute::Full => x,
             Recompute::Selective => x + qkv + x + u,
@@ -55,7 +59,7 @@ impl StashPlan<'_> {
     /// makes them again, for their backward pass comes at once.
     pub fn tail(&self) -> StashBytes {
         let ModelConfig { width, vocabulary, .. } = *self.config;
-        self.plain(width) + self.norm() + self.plain(width) + self.plain(vocabulary)
+        self.rows(width) + self.norm() + self.rows(width) + self.own(vocabulary)
     }
 
     /// Attention's output and the logarithms of its sums.
@@ -66,16 +70,21 @@ impl StashPlan<'_> {
             Some(cast) => cast.columns.is_some_and(|columns| columns.from == Source::E5m6),
         };
         let o = if is_kept_for_proj { 0 } else { width };
-        let lse = values([self.tokens, heads].into(), DType::F32);
-        Ok(self.plain(o) + lse + self.input(block, Linear::Proj)?)
+        let lse = values([self.tokens, heads / self.members].into(), DType::F32);
+        Ok(self.own(o) + lse + self.input(block, Linear::Proj)?)
     }
 
     /// What a linear keeps of its input.
     fn input(&self, block: usize, linear: Linear) -> Result<StashBytes, RecipeError> {
         let [_, features] = self.config.linear_shape(linear);
+        let is_cut_by_inputs = matches!(linear, Linear::Proj | Linear::Down);
         Ok(match self.cast(block, linear)? {
-            None => self.plain(features),
-            Some(cast) => kept(&cast, self.tokens, features),
+            None if is_cut_by_inputs => self.own(features),
+            None => self.rows(features),
+            Some(cast) if is_cut_by_inputs => kept(&cast, self.tokens, features / self.members),
+            // Rows are gathered before they are turned, so that the values are kept.
+            Some(cast) if self.has_own_rows() && is_from_values(&cast) => self.rows(features),
+            Some(cast) => kept(&cast, self.row_count(), features),
         })
     }
 
@@ -93,12 +102,25 @@ impl StashPlan<'_> {
             NormKind::Rms => 1,
             NormKind::Layer => 2,
         };
-        values([self.tokens, statistics].into(), DType::F32)
+        values([self.row_count(), statistics].into(), DType::F32)
     }
 
-    /// As activations are between operations.
-    fn plain(&self, features: usize) -> StashBytes {
-        values([self.tokens, features].into(), self.recipe.activations)
+    /// Activations as they are between linears.
+    fn rows(&self, features: usize) -> StashBytes {
+        values([self.row_count(), features].into(), self.recipe.activations)
+    }
+
+    /// A member's heads or features of all rows.
+    fn own(&self, features: usize) -> StashBytes {
+        values([self.tokens, features / self.members].into(), self.recipe.activations)
+    }
+
+    fn row_count(&self) -> usize {
+        if self.has_own_rows() { self.tokens / self.members } else { self.tokens }
+    }
+
+    fn has_own_rows(&self) -> bool {
+        self.sequence && self.members > 1
     }
 }
 
@@ -132,6 +154,10 @@ fn kept(cast: &Cast, tokens: usize, features: usize) -> StashBytes {
             values(rows, format) + factors([features, tokens].into())
         }
     }
+}
+
+fn is_from_values(cast: &Cast) -> bool {
+    cast.columns.is_some_and(|columns| columns.from == Source::Values)
 }
 
 fn values(shape: Shape, dtype: DType) -> StashBytes {

@@ -50,6 +50,15 @@ fn recipes() -> Vec<Recipe> {
     recipes
 }
 
+fn plan<'a>(
+    config: &'a ModelConfig,
+    recipe: &'a Recipe,
+    recompute: Recompute,
+    tokens: usize,
+) -> StashPlan<'a> {
+    StashPlan { config, recipe, recompute, tokens, members: 1, sequence: false }
+}
+
 struct Books {
     device: Arc<Accounted>,
     queue: Queue,
@@ -103,8 +112,7 @@ fn a_stash_holds_what_is_planned() {
     for recipe in recipes() {
         for config in configs() {
             for recompute in Recompute::ALL {
-                let plan =
-                    StashPlan { config: &config, recipe: &recipe, recompute, tokens: TOKENS };
+                let plan = plan(&config, &recipe, recompute, TOKENS);
                 let blocks = (0..config.layers).map(|block| plan.block(block).unwrap());
                 let planned = blocks.sum::<StashBytes>() + plan.tail();
                 let held = Books::new(&plan).stash();
@@ -131,7 +139,7 @@ fn bytes_a_token_are_those_of_the_formulas() {
     ] {
         let recipe = recipe(name).unwrap();
         for (recompute, expected) in Recompute::ALL.into_iter().zip([none, selective, full]) {
-            let plan = StashPlan { config: &config, recipe: &recipe, recompute, tokens: 1 };
+            let plan = plan(&config, &recipe, recompute, 1);
             assert_eq!(plan.block(0).unwrap().activations, expected, "{name} {recompute}");
         }
     }
