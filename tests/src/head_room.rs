@@ -3,7 +3,7 @@
 use fp8lm_collectives::{Algorithm, Codes, Composed, Owner, Rounding, agree_amaxes, reduce_codes};
 use fp8lm_device::{Collectives, DType, Label, Queue, Reduction, Result, Tensor};
 use fp8lm_formats::{E4M3, philox::StochasticStream};
-use fp8lm_scaling::{Accumulation, Format, Gradient, GradientFormat, HeadRoom, Unreduced};
+use fp8lm_scaling::{Accumulation, Format, Gradient, GradientFormat, HeadRoom, Share, Unreduced};
 use fp8lm_sim::{Emulator, Rank, World, WorldOptions};
 
 const RANKS: usize = 32;
@@ -97,7 +97,7 @@ impl Member {
         let format = Format::pow2(DType::E4M3);
         let format = GradientFormat { format, head_room, accumulation: Accumulation::F32 };
         let mut gradient = Gradient::new(&queue, format, ELEMENTS, TEST)?;
-        gradient.share(&queue, (group.rank(), RANKS), true)?;
+        gradient.share(&queue, Share::among(group.rank(), RANKS))?;
         Ok(Self { queue, group, gradient })
     }
 

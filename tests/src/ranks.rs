@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fp8lm_collectives::{Algorithm, Composed};
 use fp8lm_device::{Alone, Collectives, Label, Link, Queue, Result};
 use fp8lm_optim::{AdamW, Options, Slot};
-use fp8lm_parallel::{DataOptions, DataParallel, Zero};
+use fp8lm_parallel::{DataGroups, DataOptions, DataParallel, Zero};
 use fp8lm_scaling::{LINEAR, Noise, Parameter, ParameterSpec, REST, Shard, recipe};
 use fp8lm_sim::{Emulator, Rank, World, WorldOptions};
 
@@ -53,7 +53,8 @@ fn step(queue: &Queue, link: Arc<dyn Link>, zero: Zero, bad: Option<(usize, f32)
     let mut parameters = [parameter(queue, 0)?, parameter(queue, 1)?];
     let mut parameters: Vec<_> = parameters.iter_mut().collect();
     let options = DataOptions { zero, algorithm: Algorithm::RoundOnce, bucket_bytes: 1 };
-    let mut data = DataParallel::new(queue, &group, options, &mut parameters, &[2, 0])?;
+    let mut data =
+        DataParallel::new(queue, DataGroups::whole(&group), options, &mut parameters, &[2, 0])?;
     let owned: Vec<_> = parameters.iter().map(|parameter| &**parameter).collect();
     let slot = |(index, parameter): (usize, &&Parameter)| {
         let speaks = if zero == Zero::Off { rank == 0 } else { parameter.is_owned() };

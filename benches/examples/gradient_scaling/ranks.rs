@@ -5,7 +5,7 @@ use fp8lm_collectives::{Codes, Composed, Owner, Rounding, agree_amaxes, reduce_c
 use fp8lm_device::{Collectives, DType, Label, Queue, Reduction, Tensor};
 use fp8lm_formats::E4M3;
 use fp8lm_ops::ScaleRule;
-use fp8lm_scaling::{Accumulation, Format, Gradient, GradientFormat, HeadRoom, Unreduced};
+use fp8lm_scaling::{Accumulation, Format, Gradient, GradientFormat, HeadRoom, Share, Unreduced};
 use fp8lm_sim::{Emulator, Rank, World, WorldOptions};
 
 use super::{
@@ -79,7 +79,7 @@ impl Member {
         let Self { queue, group, rounding } = self;
         let values = &gradients[group.rank()];
         let mut gradient = Gradient::new(queue, FORMAT, values.len(), LABEL)?;
-        gradient.share(queue, (group.rank(), group.size()), true)?;
+        gradient.share(queue, Share::among(group.rank(), group.size()))?;
         // With mu for the head-room, any can be set.
         queue.write(&[head], gradient.mu())?;
         gradient.begin(queue)?;

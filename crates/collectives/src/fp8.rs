@@ -4,7 +4,11 @@ use fp8lm_device::{Collectives, DType, Queue, Reduction, Result, Tensor};
 use fp8lm_ops::{self as ops, ScaleRule};
 use fp8lm_scaling::GradientCast;
 
-use crate::{Owner, Shared, execute::COMMUNICATION, reduce_rescaled, rescaled::views};
+use crate::{
+    Owner, Shared,
+    execute::COMMUNICATION,
+    rescaled::{Groups, reduce_rescaled_over, views},
+};
 
 /// One gradient, as this rank has it: codes under a scale on which all ranks agree. They become those of the sum.
 #[derive(Clone, Copy, Debug)]
@@ -36,18 +40,34 @@ pub enum Rounding {
 
 /// Sums gradients over the ranks of a group. All is enqueued on `queue`, and ordered there.
 ///
-/// Under [`Rounding::Once`] they go through [`reduce_rescaled`], which gives t; under [`Rounding::EachHop`] they are
-/// summed by an all-reduce or a reduce-scatter in their own format, and t = 1. Then scale = RN(ranks * RN(scale * t)),
-/// scale_inv = RN(1 / scale).
+/// Under [`Rounding::Once`] they go through [`reduce_rescaled`](crate::reduce_rescaled), which gives t; under
+/// [`Rounding::EachHop`] they are summed by an all-reduce or a reduce-scatter in their own format, and t = 1. Then
+/// scale = RN(ranks * RN(scale * t)), scale_inv = RN(1 / scale).
 pub fn reduce_codes(
     group: &dyn Collectives,
     queue: &Queue,
     tensors: &[Codes<'_>],
     rounding: Rounding,
 ) -> Result<()> {
+    reduce_codes_of_shards(group, group, queue, tensors, rounding)
+}
+
+/// As [`reduce_codes`], where the tensors are shards. `peers` are the ranks of `group` and those with the other shards,
+/// which sum them at the same time: they agree on the amaxes of the sums, so that under [`Rounding::Once`] the sum of a
+/// tensor is its shards' sums, one beside the other, to the bit.
+pub fn reduce_codes_of_shards(
+    group: &dyn Collectives,
+    peers: &dyn Collectives,
+    queue: &Queue,
+    tensors: &[Codes<'_>],
+    rounding: Rounding,
+) -> Result<()> {
     let shared: Vec<_> = tensors.iter().map(Codes::shared).collect();
     let factors = match rounding {
-        Rounding::Once => reduce_rescaled(group, queue, &shared, Reduction::Sum)?,
+        Rounding::Once => {
+            let groups = Groups { group, peers };
+            reduce_rescaled_over(groups, queue, &shared, Reduction::Sum)?
+        }
         Rounding::EachHop => {
             shared.iter().try_for_each(|tensor| tensor.check(group.size()))?;
             tensors.iter().try_for_each(|tensor| tensor.reduce_by_hops(group, queue))?;

@@ -45,7 +45,7 @@ pub use books::Traffic;
 pub use channel::Channel;
 pub use composed::Composed;
 pub use error::Error;
-pub use fp8::{Codes, Rounding, reduce_codes};
+pub use fp8::{Codes, Rounding, reduce_codes, reduce_codes_of_shards};
 pub use fp8lm_device::{Alone, Collectives};
 pub use rescaled::{Owner, Shared, agree_amaxes, reduce_rescaled};
 pub use step::{Place, Receive, Send, Step, chunks};

@@ -47,6 +47,23 @@ pub fn reduce_rescaled(
     tensors: &[Shared<'_>],
     reduction: Reduction,
 ) -> Result<Vec<Tensor>> {
+    reduce_rescaled_over(Groups { group, peers: group }, queue, tensors, reduction)
+}
+
+/// The ranks that reduce, and those who agree on amaxes: the same, and the ranks that have other shards of the tensors.
+#[derive(Clone, Copy)]
+pub(crate) struct Groups<'a> {
+    pub(crate) group: &'a dyn Collectives,
+    pub(crate) peers: &'a dyn Collectives,
+}
+
+pub(crate) fn reduce_rescaled_over(
+    groups: Groups<'_>,
+    queue: &Queue,
+    tensors: &[Shared<'_>],
+    reduction: Reduction,
+) -> Result<Vec<Tensor>> {
+    let Groups { group, peers } = groups;
     tensors.iter().try_for_each(|tensor| tensor.check(group.size()))?;
     let factors = queue.alloc(DType::F32, tensors.len().max(1), COMMUNICATION)?;
     let factors: Vec<_> = (0..tensors.len()).map(|index| factors.element(index)).collect();
@@ -55,7 +72,7 @@ pub fn reduce_rescaled(
     for dtype in [DType::E4M3, DType::E5M2] {
         let alike: Vec<_> = parts.iter().filter(|p| p.tensor.values.dtype() == dtype).collect();
         if !alike.is_empty() {
-            Reducing { group, queue, reduction, tensors: &alike }.run(dtype)?;
+            Reducing { group, peers, queue, reduction, tensors: &alike }.run(dtype)?;
         }
     }
     Ok(factors)
@@ -64,6 +81,7 @@ pub fn reduce_rescaled(
 /// Tensors of one format on their way.
 struct Reducing<'a> {
     group: &'a dyn Collectives,
+    peers: &'a dyn Collectives,
     queue: &'a Queue,
     reduction: Reduction,
     tensors: &'a [&'a Parts<'a>],
@@ -119,9 +137,10 @@ impl Reducing<'_> {
                 ops::amax_ranks(self.queue, inbox, self.reduction, &amaxes.element(index))?;
             }
         }
-        // The owner of all of a tensor knows its amax already.
-        if self.group.size() > 1 && self.cut().next().is_some() {
-            agree_amaxes(self.group, self.queue, &amaxes)?.wait(self.queue)?;
+        // The owner of all of a tensor knows its amax already, unless others have its shards.
+        let is_shared = self.peers.size() > self.group.size() || self.cut().next().is_some();
+        if self.peers.size() > 1 && is_shared {
+            agree_amaxes(self.peers, self.queue, &amaxes)?.wait(self.queue)?;
         }
         Ok(amaxes)
     }

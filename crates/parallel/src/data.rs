@@ -6,7 +6,7 @@ use std::{collections::HashMap, mem, sync::Arc};
 use fp8lm_collectives::{Algorithm, Owner, Rounding};
 use fp8lm_device::{Collectives, Queue, Reduction, Result, Tensor};
 use fp8lm_ops as ops;
-use fp8lm_scaling::Parameter;
+use fp8lm_scaling::{Parameter, Share};
 
 use crate::{FP8_GRADIENTS, GRADIENTS, SCALARS, WEIGHTS};
 
@@ -36,36 +36,62 @@ pub struct DataOptions {
     pub bucket_bytes: usize,
 }
 
+/// The ranks that one works with.
+#[derive(Clone, Copy, Debug)]
+pub struct DataGroups<'a> {
+    /// Those with the same weights, of which each adds micro-batches of its own. They sum gradients, and share states.
+    pub replicas: &'a Arc<dyn Collectives>,
+    /// Those, and the ranks with the other shards of the weights, each with as many replicas: the same group, if
+    /// weights are whole. They agree on what casts of gradients need and lose.
+    pub peers: &'a Arc<dyn Collectives>,
+}
+
+impl<'a> DataGroups<'a> {
+    /// Of ranks that have whole weights.
+    pub fn whole(replicas: &'a Arc<dyn Collectives>) -> Self {
+        Self { replicas, peers: replicas }
+    }
+}
+
 /// This rank's part in data-parallel training.
 #[derive(Debug)]
 pub struct DataParallel {
     options: DataOptions,
     /// The rank that owns each parameter, by name.
     owners: HashMap<String, usize>,
+    replicas: usize,
     gradients: Arc<dyn Collectives>,
     gradients_fp8: Arc<dyn Collectives>,
     weights: Arc<dyn Collectives>,
     scalars: Arc<dyn Collectives>,
+    /// The peers, for amaxes and counters, and for the amaxes of sums in FP8.
+    peers: Arc<dyn Collectives>,
+    peers_fp8: Arc<dyn Collectives>,
     /// Where gradients are cast and summed, beside the backward pass.
     side: Queue,
     bucket: Bucket,
 }
 
 impl DataParallel {
-    /// The part of this rank in `group`; `owners` has the rank that owns each of `parameters`, if states are shared.
-    /// Drops what others own.
+    /// The part of this rank; `owners` has the replica that owns each of `parameters`, if states are shared: that of a
+    /// shard owns every shard of the tensor. Drops what others own.
+    ///
+    /// Peers hand over shards of the same parameters in the same order. Where a rank has no other replica but peers,
+    /// gradients are cast as shards of one tensor, and summed with nobody's.
     pub fn new(
         queue: &Queue,
-        group: &Arc<dyn Collectives>,
+        groups: DataGroups<'_>,
         options: DataOptions,
         parameters: &mut [&mut Parameter],
         owners: &[usize],
     ) -> Result<Self> {
-        let (rank, size) = (group.rank(), group.size());
+        let DataGroups { replicas, peers } = groups;
+        let (rank, ranks) = (replicas.rank(), replicas.size());
         for (index, parameter) in parameters.iter_mut().enumerate() {
             let is_owned = options.zero == Zero::Off || owners.get(index) == Some(&rank);
             let stays = is_owned || options.zero != Zero::Gradients;
-            parameter.gradient_mut().share(queue, (rank, size), stays)?;
+            let share = Share { rank, ranks, peers: peers.size(), stays };
+            parameter.gradient_mut().share(queue, share)?;
             if !is_owned {
                 parameter.disown();
             }
@@ -74,10 +100,13 @@ impl DataParallel {
         Ok(Self {
             options,
             owners: names.zip(owners.iter().copied()).collect(),
-            gradients: group.labelled(GRADIENTS),
-            gradients_fp8: group.labelled(FP8_GRADIENTS),
-            weights: group.labelled(WEIGHTS),
-            scalars: group.labelled(SCALARS),
+            replicas: ranks,
+            gradients: replicas.labelled(GRADIENTS),
+            gradients_fp8: replicas.labelled(FP8_GRADIENTS),
+            weights: replicas.labelled(WEIGHTS),
+            scalars: replicas.labelled(SCALARS),
+            peers: peers.labelled(SCALARS),
+            peers_fp8: peers.labelled(FP8_GRADIENTS),
             side: queue.fork()?,
             bucket: Bucket::default(),
         })
@@ -91,6 +120,9 @@ impl DataParallel {
     /// Takes a parameter whose gradient has all its micro-batches. Once there are enough of them, their sum over ranks
     /// begins.
     pub fn add(&mut self, queue: &Queue, parameter: &mut Parameter) -> Result<()> {
+        if self.replicas == 1 {
+            return parameter.gradient_mut().finish(queue);
+        }
         let owner = match self.shares_states() {
             true => Owner::Rank(self.owner(parameter)),
             false => Owner::All,
@@ -110,7 +142,7 @@ impl DataParallel {
         let counters = scaled.filter(|gradient| gradient.is_scaled());
         let counters: Vec<Tensor> =
             counters.flat_map(|gradient| gradient.counters().map(Tensor::clone)).collect();
-        ops::agree(queue, self.scalars.as_ref(), Reduction::Sum, &counters)
+        ops::agree(queue, self.peers.as_ref(), Reduction::Sum, &counters)
     }
 
     /// Gives every rank the weights that their owners have stepped.
@@ -141,7 +173,8 @@ impl DataParallel {
         let sum = Sum {
             plain: self.gradients.as_ref(),
             scaled: self.gradients_fp8.as_ref(),
-            scalars: self.scalars.as_ref(),
+            scaled_peers: self.peers_fp8.as_ref(),
+            scalars: self.peers.as_ref(),
             rounding: match self.options.algorithm {
                 Algorithm::RoundOnce => Rounding::Once,
                 _ => Rounding::EachHop,

@@ -23,7 +23,7 @@
 //! use fp8lm_collectives::{Algorithm, Composed};
 //! use fp8lm_device::{Alone, Collectives, Error, Label, Queue};
 //! use fp8lm_formats::E4M3;
-//! use fp8lm_parallel::{DataOptions, DataParallel, Zero};
+//! use fp8lm_parallel::{DataGroups, DataOptions, DataParallel, Zero};
 //! use fp8lm_scaling::{LINEAR, Noise, Parameter, ParameterSpec, Shard, recipe};
 //! use fp8lm_sim::{Emulator, Rank, World, WorldOptions};
 //!
@@ -45,7 +45,7 @@
 //!     let group: Arc<dyn Collectives> = Arc::new(Composed::new(link, &queue, algorithm)?);
 //!     let alone: Arc<dyn Collectives> = Arc::new(Alone);
 //!     let mut w = Parameter::new(&queue, spec.clone(), &alone, &[0.0; 4])?;
-//!     let mut data = DataParallel::new(&queue, &group, options, &mut [&mut w], &[])?;
+//!     let mut data = DataParallel::new(&queue, DataGroups::whole(&group), options, &mut [&mut w], &[])?;
 //!
 //!     w.begin_step(&queue, 0)?;
 //!     let dw = queue.upload(&[[1.0f32, 2.0, 3.0, 4.0], [3.0; 4]][rank], [2, 2], Label("dw"))?;
@@ -70,7 +70,7 @@ mod partition;
 mod pipeline;
 mod traffic;
 
-pub use data::{DataOptions, DataParallel, Zero};
+pub use data::{DataGroups, DataOptions, DataParallel, Zero};
 pub use error::{Error, Result};
 pub use host::gather;
 pub use mesh::{Axis, Coordinate, Mesh};

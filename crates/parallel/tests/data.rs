@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fp8lm_collectives::{Algorithm, Composed};
 use fp8lm_device::{Alone, Collectives, Label, Link, Queue, Result};
 use fp8lm_formats::E4M3;
-use fp8lm_parallel::{DataOptions, DataParallel, Zero};
+use fp8lm_parallel::{DataGroups, DataOptions, DataParallel, Zero};
 use fp8lm_scaling::{LINEAR, Noise, Parameter, ParameterSpec, REST, Shard, recipe};
 use fp8lm_sim::{Emulator, Rank, Streams, World, WorldOptions};
 
@@ -85,7 +85,8 @@ fn step(queue: &Queue, link: Arc<dyn Link>, options: DataOptions) -> Result<End>
     let offset = group.rank() as f32;
     let mut parameters = SHAPES.map(|shape| parameter(queue, shape, offset).unwrap());
     let mut parameters: Vec<_> = parameters.iter_mut().collect();
-    let mut data = DataParallel::new(queue, &group, options, &mut parameters, &OWNERS)?;
+    let mut data =
+        DataParallel::new(queue, DataGroups::whole(&group), options, &mut parameters, &OWNERS)?;
     for (index, parameter) in parameters.iter_mut().enumerate() {
         parameter.begin_step(queue, 0)?;
         let gradient = gradient(index, group.rank());

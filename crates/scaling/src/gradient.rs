@@ -1,7 +1,9 @@
 //! The gradient of one parameter: a sum over micro-batches, in f32 or in FP8 with automatic
 //! scaling (FP8-LM, section 2.1), and the mean over ranks that it becomes.
 
-use fp8lm_device::{DType, Label, Queue, Result, Shape, Tensor};
+use std::{slice, sync::Arc};
+
+use fp8lm_device::{Alone, Collectives, DType, Label, Queue, Reduction, Result, Shape, Tensor};
 use fp8lm_ops::{self as ops, Noise, Saturation, ScaleRule, Use};
 
 use crate::{
@@ -30,15 +32,28 @@ pub struct Gradient {
     pending: Option<Tensor>,
     /// Whether `values` holds an earlier part of this step's sum.
     started: bool,
-    /// Ranks whose mean it becomes, and the place of this one among them.
-    ranks: u64,
-    rank: u64,
-    /// Whether `values` outlives the step on this rank.
-    stays: bool,
+    /// Ranks whose mean it becomes, and those with its other shards.
+    share: Share,
+    /// Whose shards are one tensor, and share every scale.
+    scalars: Arc<dyn Collectives>,
     /// What it is rounded by, unless to the nearest.
     noise: Option<Noise>,
     /// Casts of this step.
     casts: u64,
+}
+
+/// How ranks share a gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The place of this rank among those whose mean the gradient becomes.
+    pub rank: usize,
+    /// Their number; each adds micro-batches of its own.
+    pub ranks: usize,
+    /// On how many ranks it is counted what casts lose: those, times the members that have its shards.
+    pub peers: usize,
+    /// Whether the gradient outlives the step on this rank. Otherwise its memory is that of the time between the first
+    /// micro-batch and the sum over ranks.
+    pub stays: bool,
 }
 
 /// A gradient whose micro-batches are all added, for the ranks to sum.
@@ -48,6 +63,20 @@ pub enum Unreduced {
     Scaled(Box<GradientCast>),
     /// Summed as it is, in f32.
     Plain(Tensor),
+}
+
+impl Share {
+    /// Of whole tensors: the mean over `ranks`, of which this one has place `rank`. It stays on each.
+    pub const fn among(rank: usize, ranks: usize) -> Self {
+        Self { rank, ranks, peers: ranks, stays: true }
+    }
+}
+
+impl Default for Share {
+    /// The gradient is this rank's alone.
+    fn default() -> Self {
+        Self::among(0, 1)
+    }
 }
 
 impl Gradient {
@@ -73,31 +102,32 @@ impl Gradient {
             largest: queue.upload(&[0u64], 1, SCALES)?,
             pending: None,
             started: false,
-            ranks: 1,
-            rank: 0,
-            stays: true,
+            share: Share::default(),
+            scalars: Arc::new(Alone),
             noise: None,
             casts: 0,
         })
     }
 
-    /// Makes it the mean over so many ranks, this one among them, which each add their own micro-batches. Where it does
-    /// not stay, its memory is that of the time between the first micro-batch and the sum over ranks.
-    pub fn share(
-        &mut self,
-        queue: &Queue,
-        (rank, ranks): (usize, usize),
-        stays: bool,
-    ) -> Result<()> {
-        (self.rank, self.ranks, self.stays) = (rank as u64, ranks as u64, stays);
-        let share = [1.0 / ranks as f32];
+    /// Makes it a shard of a tensor of which the members of `scalars` have the others, in order of place. They add and
+    /// cast at the same time: every scale is that of the whole. What its casts lose is to be summed over them.
+    #[must_use]
+    pub fn over(self, scalars: Arc<dyn Collectives>) -> Self {
+        let peers = scalars.size();
+        Self { scalars, share: Share { peers, ..self.share }, ..self }
+    }
+
+    /// Makes it the mean over several ranks.
+    pub fn share(&mut self, queue: &Queue, share: Share) -> Result<()> {
+        self.share = share;
+        let part = [1.0 / share.ranks as f32];
         if !self.is_scaled() {
-            queue.write(&share, &self.scale_inv)?;
+            queue.write(&part, &self.scale_inv)?;
         }
         if self.format.head_room == HeadRoom::Pre {
-            queue.write(&share, &self.head)?;
+            queue.write(&part, &self.head)?;
         }
-        if !stays {
+        if !share.stays {
             self.values = None;
         }
         Ok(())
@@ -183,9 +213,9 @@ impl Gradient {
             return Ok(());
         }
         let Meter { counts, elements, .. } = &self.meter;
-        let (largest, elements) = (&self.largest, elements * self.ranks);
-        // A sum has the elements of one cast of one rank.
-        let casts = self.casts * self.ranks;
+        let (largest, elements) = (&self.largest, elements * self.share.peers as u64);
+        // A sum has the elements of one cast of one rank, with those of the tensor's other shards.
+        let casts = self.casts * self.share.ranks as u64;
         let saturation = Saturation { counts, largest, elements, casts };
         ops::auto_scale(queue, &saturation, skip, &self.mu)
     }
@@ -195,7 +225,7 @@ impl Gradient {
     /// # Panics
     /// If the gradient is another rank's.
     pub fn sum_squares(&self, queue: &Queue, y: &Tensor) -> Result<()> {
-        if self.is_scaled() || self.ranks > 1 {
+        if self.is_scaled() || self.share.ranks > 1 {
             return ops::sum_squares_dequantized(queue, self.result(), &self.scale_inv, y);
         }
         ops::sum_squares(queue, self.result(), y)
@@ -231,7 +261,8 @@ impl Gradient {
     }
 
     /// What this step's casts and sums have lost, U64: elements that saturated and that became 0, `[2]`, and codes of
-    /// the sum over ranks that are the format's largest, `[1]`. Where ranks share the gradient, they are to be summed.
+    /// the sum over ranks that are the format's largest, `[1]`. Where ranks share the gradient, or have its shards,
+    /// they are to be summed.
     pub fn counters(&self) -> [&Tensor; 2] {
         [&self.meter.counts, &self.largest]
     }
@@ -242,7 +273,8 @@ impl Gradient {
             return Ok(None);
         }
         let reading = self.meter.read(queue)?;
-        Ok(reading.map(|reading| Reading { elements: reading.elements * self.ranks, ..reading }))
+        let peers = self.share.peers as u64;
+        Ok(reading.map(|reading| Reading { elements: reading.elements * peers, ..reading }))
     }
 
     /// Whether it is kept in FP8.
@@ -272,27 +304,35 @@ impl Gradient {
 
     /// Lets go of memory that does not stay.
     fn leave(&mut self) {
-        if !self.stays {
+        if !self.share.stays {
             self.values = None;
         }
     }
 
-    /// Casts what is pending, if something is, under a scale of its own.
+    /// Casts what is pending, if something is, under a scale of this rank's own, or of all shards.
     fn cast(&mut self, queue: &Queue) -> Result<()> {
         let Some(gradient) = self.pending.take() else { return Ok(()) };
         let cast = self.cast_of(queue, gradient)?;
         let amax = queue.alloc(DType::F32, 1, SCALES)?;
         cast.amax(queue, &amax)?;
+        let amaxes = slice::from_ref(&amax);
+        ops::agree(queue, self.scalars.as_ref(), Reduction::Maximum, amaxes)?;
         cast.run(queue, &amax)
+    }
+
+    /// The number of a cast's first word. Ranks round what differs, each by words of its own; shards that are a
+    /// tensor's rows take the words of the whole.
+    fn first_word(&self, elements: usize) -> u64 {
+        let cast = self.casts * self.share.ranks as u64 + self.share.rank as u64;
+        let (place, members) = (self.scalars.rank(), self.scalars.size());
+        (cast * members as u64 + place as u64) * elements as u64
     }
 
     /// The cast of a gradient, counted as done.
     fn cast_of(&mut self, queue: &Queue, gradient: Tensor) -> Result<GradientCast> {
         self.started = true;
         self.meter.record(&gradient, Scales::Plain(self.scale.clone()));
-        // Ranks round what differs, each by words of its own.
-        let cast = self.casts * self.ranks + self.rank;
-        let first = cast * gradient.elements() as u64;
+        let first = self.first_word(gradient.elements());
         let words = self.noise.map(|noise| (noise.stream(Use::Gradient), first));
         self.casts += 1;
         Ok(GradientCast {

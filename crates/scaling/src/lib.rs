@@ -50,7 +50,7 @@ mod wire;
 pub use casts::{Cast, Casts, Columns, Gemm, Granularity, Scaling, Source};
 pub use format::{Format, ParseFormatError};
 pub use fp8lm_ops::{Noise, ScaleRule};
-pub use gradient::{Gradient, Unreduced};
+pub use gradient::{Gradient, Share, Unreduced};
 pub use gradient_cast::GradientCast;
 pub use labels::{LINEAR, Labels, REST, SCALARS, SCALES};
 pub use meter::{Meter, Reading};

@@ -83,6 +83,7 @@ impl Parameter {
             None => None,
         };
         let gradient = Gradient::new(queue, precision.gradient, *shape, labels.gradient)?;
+        let gradient = gradient.over(scalars.clone());
         let noise = spec.noise;
         let (master, is_owned) = (Some(master), true);
         let parameter = Self { spec, group, scalars, master, working, gradient, is_owned, noise };

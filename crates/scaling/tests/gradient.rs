@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fp8lm_device::{DType, Label, Queue};
 use fp8lm_formats::E4M3;
-use fp8lm_scaling::{Accumulation, Format, Gradient, GradientFormat, HeadRoom, Noise};
+use fp8lm_scaling::{Accumulation, Format, Gradient, GradientFormat, HeadRoom, Noise, Share};
 use fp8lm_sim::Emulator;
 
 const N: usize = 4;
@@ -125,7 +125,7 @@ fn ranks_round_stochastically_each_by_words_of_its_own() {
     let values = [0.3f32; N];
     let rounded = |place: (usize, usize)| {
         let mut gradient = gradient(&queue, Accumulation::Native, HeadRoom::Post);
-        gradient.share(&queue, place, true).unwrap();
+        gradient.share(&queue, Share::among(place.0, place.1)).unwrap();
         gradient.set_noise(Noise { seed: 1, tensor: 2, step: 3 });
         let steps =
             [values, values].map(|_| step(&mut gradient, &queue, &[[448.0, 0.3, 0.3, 0.3]]));
@@ -156,7 +156,7 @@ fn mu_heeds_a_sum_alike_after_any_number_of_casts() {
             let format =
                 GradientFormat { format: Format::pow2(DType::E4M3), head_room, accumulation };
             let mut gradient = Gradient::new(&queue, format, LENGTH, Label("gradient")).unwrap();
-            gradient.share(&queue, (0, 3), true).unwrap();
+            gradient.share(&queue, Share::among(0, 3)).unwrap();
             gradient.begin(&queue).unwrap();
             for _ in 0..micro_batches {
                 let dw = queue.upload(&vec![1.0f32; LENGTH], LENGTH, Label("dw")).unwrap();

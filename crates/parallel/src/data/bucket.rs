@@ -1,6 +1,6 @@
 //! Gradients that are summed over ranks at once.
 
-use fp8lm_collectives::{Codes, Owner, Rounding, agree_amaxes, reduce_codes};
+use fp8lm_collectives::{Codes, Owner, Rounding, agree_amaxes, reduce_codes_of_shards};
 use fp8lm_device::{Collectives, DType, Pending, Queue, Reduction, Result, Tensor};
 use fp8lm_scaling::{GradientCast, SCALES, Unreduced};
 
@@ -19,6 +19,8 @@ pub(super) struct Sum<'a> {
     pub(super) plain: &'a dyn Collectives,
     /// The same, for those in FP8.
     pub(super) scaled: &'a dyn Collectives,
+    /// Those, and the ranks with other shards, for the amaxes of sums in FP8.
+    pub(super) scaled_peers: &'a dyn Collectives,
     /// The same, for single numbers.
     pub(super) scalars: &'a dyn Collectives,
     /// Where sums in FP8 are rounded.
@@ -67,7 +69,7 @@ impl Bucket {
         }
         let codes = self.scaled.iter().map(|(cast, owner)| Codes::of(cast, *owner));
         let codes: Vec<_> = codes.collect();
-        reduce_codes(sum.scaled, queue, &codes, sum.rounding)
+        reduce_codes_of_shards(sum.scaled, sum.scaled_peers, queue, &codes, sum.rounding)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fp8lm_data::{Batches, Corpus, Split, Validation};
 use fp8lm_device::{Properties, Queue};
 use fp8lm_optim::{AdamW, Slot};
-use fp8lm_parallel::DataParallel;
+use fp8lm_parallel::{DataGroups, DataParallel};
 
 use super::{Groups, Parts};
 use crate::{Error, Place, Plan, Result};
@@ -35,9 +35,10 @@ pub(super) fn parallel(
     }
     let tensors = plan.tensors_of(groups.world.rank())?;
     let owners: Vec<_> = tensors.iter().filter_map(|tensor| tensor.owner).collect();
-    let (replicas, options) = (&groups.replicas, plan.data_options());
+    let options = plan.data_options();
     let parameters = &mut parts.parameters_mut();
-    Ok(Some(DataParallel::new(queue, replicas, options, parameters, &owners)?))
+    let groups = DataGroups { replicas: &groups.replicas, peers: &groups.peers };
+    Ok(Some(DataParallel::new(queue, groups, options, parameters, &owners)?))
 }
 
 /// Steps what this rank owns, together with all others.
