@@ -100,12 +100,6 @@ pub enum Scaling {
 }
 
 impl Casts {
-    /// Whether what is kept of the input is made from its values: in tiles along tokens, which parts of the tokens
-    /// do not have.
-    pub fn keeps_values(&self) -> bool {
-        self.input.columns.is_some_and(|columns| columns.from == Source::Values)
-    }
-
     /// What is kept of attention's output becomes what is kept of the input: the casts of the projection.
     pub(crate) fn keep_attention_output(&mut self) {
         if let (Some(columns), Some(source)) = (&mut self.input.columns, self.attention_output) {

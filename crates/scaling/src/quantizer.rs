@@ -99,7 +99,7 @@ impl Quantizer {
 
     /// Makes it keep [rows, cols] for the backward pass, whatever it casts, so that parts that are some of a tensor's
     /// rows can be put together before [`columns`](Self::columns) turns them. That gives the bits of a cast of the
-    /// whole, unless columns are made from the values ([`Casts::keeps_values`](crate::Casts::keeps_values)).
+    /// whole. Where columns are made from the values, the values are kept.
     #[must_use]
     pub fn keep_rows(self) -> Self {
         Self { keeps_rows: true, ..self }
@@ -133,6 +133,9 @@ impl Quantizer {
             _ if pass == Pass::Evaluate => rows.clone(),
             None | Some(Columns { from: Source::Codes, .. }) => rows.clone(),
             Some(Columns { from: Source::E5m6, .. }) => pack(queue, x)?,
+            Some(Columns { from: Source::Values, .. }) if self.keeps_rows => {
+                Scaled { values: x.clone(), scale_inv: self.one.clone() }
+            }
             Some(Columns { from: Source::Values, format }) => {
                 cast_columns(queue, x, format, block_rule(self.cast.rule))?
             }
@@ -146,6 +149,9 @@ impl Quantizer {
             Some(Columns { format, from: Source::Codes | Source::E5m6 }) => {
                 let values = kept.decode_tiles(queue, DType::F32)?;
                 cast_columns(queue, &values, format, BlockRule::Ue8m0)
+            }
+            Some(Columns { format, from: Source::Values }) if self.keeps_rows => {
+                cast_columns(queue, &kept.values, format, block_rule(self.cast.rule))
             }
             None if self.keeps_rows => {
                 let values = ops::transpose(queue, &kept.values)?;
