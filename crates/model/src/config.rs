@@ -139,6 +139,14 @@ impl ModelConfig {
         Ok(())
     }
 
+    /// Checks that so many members of a split can share it.
+    pub fn validate_members(&self, members: usize) -> Result<(), ConfigError> {
+        let Self { heads, mlp, vocabulary, .. } = *self;
+        let extents = [("heads", heads), ("mlp", mlp), ("vocabulary", vocabulary)];
+        let uneven = extents.into_iter().find(|(_, value)| !value.is_multiple_of(members));
+        uneven.map_or(Ok(()), |(key, value)| Err(ConfigError::NotShared { key, value, members }))
+    }
+
     fn validate_heads(&self) -> Result<(), ConfigError> {
         if !self.width.is_multiple_of(self.heads) {
             return Err(ConfigError::HeadsDoNotDivide { heads: self.heads, width: self.width });
@@ -178,6 +186,18 @@ pub enum ConfigError {
         heads: usize,
         /// The width.
         width: usize,
+    },
+    /// An extent that the members of a split cannot share alike.
+    #[error(
+        "model.{key}: {members} members share it; expected a multiple of {members}, got {value}"
+    )]
+    NotShared {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: usize,
+        /// The members.
+        members: usize,
     },
     /// A part with blocks that the model has not.
     #[error("a part of a model: expected some of its blocks 0 to {layers}, got {} to {}", blocks.start, blocks.end)]

@@ -27,6 +27,22 @@ pub enum Error {
         "backward: expected the residual stream's gradient from the part of the model behind this one, got none"
     )]
     NoGradient,
+    /// Rows that members cannot share alike.
+    #[error(
+        "forward: {members} members share the rows of {tokens} tokens; expected a multiple of {members}"
+    )]
+    Rows {
+        /// The tokens of a micro-batch.
+        tokens: usize,
+        /// The members.
+        members: usize,
+    },
+    /// What only a whole model can do.
+    #[error("logits: expected a whole model, got one that {members} members share")]
+    Shared {
+        /// The members.
+        members: usize,
+    },
     /// The device failed.
     #[error(transparent)]
     Device(#[from] fp8lm_device::Error),

@@ -9,17 +9,18 @@ use self::{
     tail::{Goal, HeadPending, Tail, TailStash},
 };
 use crate::{
-    Block, Error, Kind, Linear, ModelConfig, Recompute, Result,
+    Block, Error, Kind, Linear, ModelConfig, Recompute, Result, Split,
     block::{BlockPending, BlockStash},
 };
 
 mod build;
+mod embedding;
 mod part;
 mod tail;
 
-pub use part::Part;
+pub use part::{Build, Part};
 
-/// A decoder-only GPT, or a [`Part`] of one.
+/// A decoder-only GPT, or a [`Part`] of one, or what a member of a [`Split`] has of either.
 #[derive(Debug)]
 pub struct Gpt {
     config: ModelConfig,
@@ -31,6 +32,7 @@ pub struct Gpt {
     rope: RopeTables,
     /// The type of activations and of their gradients.
     activations: DType,
+    split: Split,
 }
 
 /// Token sequences of one length, one after another.
@@ -81,10 +83,23 @@ impl Gpt {
         seed: u64,
         part: &Part,
     ) -> Result<Self> {
+        let build = Build { seed, part: part.clone(), split: Split::none() };
+        Self::build(queue, config, recipe, build)
+    }
+
+    /// What a member of a split has of a part. All members build theirs at the same time.
+    ///
+    /// Each draws the whole of every weight, and keeps its own: together they have the bits of the whole.
+    pub fn build(
+        queue: &Queue,
+        config: &ModelConfig,
+        recipe: &Recipe,
+        build: Build,
+    ) -> Result<Self> {
         config.validate()?;
         recipe.validate()?;
-        part.check(config)?;
-        Builder::new(queue, config, recipe, seed).gpt(part)
+        build.check(config)?;
+        Builder::new(queue, config, recipe, build).gpt()
     }
 
     /// The loss of each token, F32 `[tokens]`, and what the backward pass needs: the gradient is
@@ -100,10 +115,11 @@ impl Gpt {
     }
 
     /// The same of a part, which is given the residual stream `x` [tokens, width] unless it is the first, and returns
-    /// it in place of the loss unless it is the last.
+    /// it in place of the loss unless it is the last. Where members of a split have rows of their own, `x` is the own
+    /// rows, and so is what comes back in its place; `sequences` and losses are always of all tokens.
     ///
     /// # Errors
-    /// If a part that is not the first is given no `x`.
+    /// If a part that is not the first is given no `x`, or the tokens are no multiple of the members.
     pub fn forward_part(
         &mut self,
         queue: &Queue,
@@ -134,7 +150,7 @@ impl Gpt {
     }
 
     /// The same of a part, which is given the gradient `dy` of the residual stream that it returned unless it is the
-    /// last, and returns that of the one that it was given.
+    /// last, and returns that of the one that it was given, of the same rows.
     ///
     /// # Errors
     /// If a part that is not the last is given no `dy`.
@@ -195,7 +211,14 @@ impl Gpt {
 
     /// The logits [tokens, vocabulary] of one sequence, which may be shorter than the context. Of a part that is not
     /// the last it is the residual stream.
+    ///
+    /// # Errors
+    /// If members of a split share the model: none of them has all logits.
     pub fn logits(&mut self, queue: &Queue, tokens: &Tensor) -> Result<Tensor> {
+        let members = self.split.members();
+        if members > 1 {
+            return Err(Error::Shared { members });
+        }
         let (x, _) = self.trunk(queue, tokens, tokens.elements(), None, Pass::Evaluate)?;
         let embedding = self.embedding.as_ref();
         self.tail.as_ref().map_or(Ok(x.clone()), |tail| tail.logits(queue, &x, embedding))
@@ -290,9 +313,10 @@ impl Gpt {
         pass: Pass,
     ) -> Result<(Tensor, Vec<BlockStash>)> {
         let heads = self.heads(tokens.elements(), context);
+        self.split.check_rows(tokens.elements())?;
         let mut x = match (&self.embedding, x) {
-            (Some(embedding), _) => {
-                ops::embedding(queue, tokens, &embedding.weight(queue, self.activations)?)?
+            (Some(table), _) => {
+                embedding::forward(queue, &self.split, tokens, table, self.activations)?
             }
             (None, Some(x)) => x.clone(),
             (None, None) => return Err(Error::NoInput),
@@ -310,7 +334,7 @@ impl Gpt {
     }
 
     fn heads(&self, tokens: usize, context: usize) -> Heads {
-        let ModelConfig { heads, .. } = self.config;
+        let heads = self.config.heads / self.split.members();
         let batch = tokens / context.max(1);
         Heads { batch, context, heads, head_dim: self.config.head_dim() }
     }
@@ -346,10 +370,9 @@ impl Gpt {
         dx: &Tensor,
         added: &mut Added<'_>,
     ) -> Result<()> {
-        let Some(embedding) = &mut self.embedding else { return Ok(()) };
-        let table = ops::embedding_backward(queue, tokens, dx, self.config.vocabulary)?;
-        embedding.gradient_mut().add(queue, table)?;
-        Ok(added(embedding)?)
+        let Some(table) = &mut self.embedding else { return Ok(()) };
+        embedding::backward(queue, &self.split, tokens, dx, table)?;
+        Ok(added(table)?)
     }
 }
 

@@ -5,6 +5,8 @@ use std::fmt::Debug;
 use fp8lm_device::{DType, Queue, Result, Tensor};
 use fp8lm_scaling::{Gemm, Parameter, Pass, Quantizer, Scaled};
 
+use crate::Border;
+
 mod fp8;
 mod plain;
 
@@ -13,6 +15,9 @@ pub use plain::PlainLinear;
 pub(crate) use plain::{plain_forward, plain_input_gradient, plain_weight_gradient};
 
 /// A linear layer without a bias. Weights are [out, in].
+///
+/// Of a linear that members share ([`Border`]) x and dx have the own rows or the own inputs, y and dy the own outputs
+/// or the own rows.
 pub trait Linear: Debug + Send {
     /// y [tokens, out] of x [tokens, in], and what is kept of x for the weight gradient.
     fn forward(&mut self, queue: &Queue, x: &Tensor, pass: Pass) -> Result<(Tensor, Scaled)>;
@@ -75,9 +80,10 @@ pub(crate) fn linear(
     queue: &Queue,
     parameter: Parameter,
     activations: DType,
+    border: Border,
 ) -> Result<Box<dyn Linear>> {
     Ok(match parameter.spec().precision.gemm {
-        Gemm::Plain => Box::new(PlainLinear::new(queue, parameter)?),
-        Gemm::Fp8(casts) => Box::new(Fp8Linear::new(queue, parameter, casts, activations)?),
+        Gemm::Plain => Box::new(PlainLinear::new(queue, parameter, border)?),
+        Gemm::Fp8(casts) => Box::new(Fp8Linear::new(queue, parameter, casts, activations, border)?),
     })
 }

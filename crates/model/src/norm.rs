@@ -1,8 +1,13 @@
 //! RMSNorm or LayerNorm, with weights of the higher precision.
+//!
+//! Where members of a group have rows of their own, each has all of the weights and, of their gradient, the sum over
+//! all rows.
 
 use fp8lm_device::{Queue, Result, Tensor};
 use fp8lm_ops as ops;
 use fp8lm_scaling::Parameter;
+
+use crate::Split;
 
 /// A norm over the last dim.
 #[derive(Debug)]
@@ -11,22 +16,25 @@ pub struct Norm {
     /// LayerNorm's; RMSNorm has none.
     shift: Option<Parameter>,
     eps: f32,
+    split: Split,
 }
 
 /// What the backward pass of a norm needs.
 #[derive(Debug)]
-pub(crate) struct NormStash {
+pub struct NormStash {
     pub(crate) x: Tensor,
     mean: Option<Tensor>,
     rstd: Tensor,
 }
 
 impl Norm {
-    pub(crate) fn new(gain: Parameter, shift: Option<Parameter>, eps: f64) -> Self {
-        Self { gain, shift, eps: eps as f32 }
+    /// A norm with these weights, whose rows members of `split` may share.
+    pub fn new(gain: Parameter, shift: Option<Parameter>, eps: f64, split: Split) -> Self {
+        Self { gain, shift, eps: eps as f32, split }
     }
 
-    pub(crate) fn forward(&self, queue: &Queue, x: &Tensor) -> Result<(Tensor, NormStash)> {
+    /// y in x's type, and what the backward pass needs.
+    pub fn forward(&self, queue: &Queue, x: &Tensor) -> Result<(Tensor, NormStash)> {
         let gain = self.gain.weight(queue, x.dtype())?;
         let Some(shift) = &self.shift else {
             let (y, rstd) = ops::rms_norm(queue, x, &gain, self.eps)?;
@@ -38,30 +46,29 @@ impl Norm {
     }
 
     /// dx; the gradients of gain and shift, which come with it, are added.
-    pub(crate) fn backward(
-        &mut self,
-        queue: &Queue,
-        dy: &Tensor,
-        stash: &NormStash,
-    ) -> Result<Tensor> {
+    pub fn backward(&mut self, queue: &Queue, dy: &Tensor, stash: &NormStash) -> Result<Tensor> {
         let NormStash { x, mean, rstd } = stash;
         let gain = self.gain.weight(queue, x.dtype())?;
         let (Some(shift), Some(mean)) = (&mut self.shift, mean) else {
             let (dx, dgain) = ops::rms_norm_backward(queue, dy, x, &gain, rstd)?;
+            self.split.sum_rows(queue, std::slice::from_ref(&dgain))?;
             self.gain.gradient_mut().add(queue, dgain)?;
             return Ok(dx);
         };
         let (dx, dgain, dshift) = ops::layer_norm_backward(queue, dy, x, &gain, mean, rstd)?;
+        self.split.sum_rows(queue, &[dgain.clone(), dshift.clone()])?;
         self.gain.gradient_mut().add(queue, dgain)?;
         shift.gradient_mut().add(queue, dshift)?;
         Ok(dx)
     }
 
-    pub(crate) fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+    /// Gain and shift.
+    pub fn parameters(&self) -> impl Iterator<Item = &Parameter> {
         std::iter::once(&self.gain).chain(&self.shift)
     }
 
-    pub(crate) fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Parameter> {
+    /// Gain and shift, to step.
+    pub fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Parameter> {
         std::iter::once(&mut self.gain).chain(&mut self.shift)
     }
 }

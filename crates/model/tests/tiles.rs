@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use fp8lm_device::{Accounted, Alone, Collectives, DType, Label, Queue, Tensor};
-use fp8lm_model::{Fp8Linear, Gpt, Linear, ModelConfig, Sequences};
+use fp8lm_model::{Border, Fp8Linear, Gpt, Linear, ModelConfig, Sequences};
 use fp8lm_ops::{self as ops, Accumulate};
 use fp8lm_scaling::{
     Casts, Gemm, LINEAR, Noise, Parameter, ParameterSpec, Pass, Recipe, ScaleRule, Shard, Source,
@@ -199,7 +199,7 @@ fn linear(
     };
     let alone: Arc<dyn Collectives> = Arc::new(Alone);
     let parameter = Parameter::new(queue, spec, &alone, weight).unwrap();
-    Fp8Linear::new(queue, parameter, casts, DType::BF16).unwrap()
+    Fp8Linear::new(queue, parameter, casts, DType::BF16, Border::whole()).unwrap()
 }
 
 #[test]

@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::{Violation, source::Source};
 use crate::cargo;
 
-/// A crate, and what it may depend on of ours. Its tests may also use the emulator, unless it stands alone.
+/// A crate, and what it may depend on of ours. Its tests may also use the emulator, unless it stands alone, and the
+/// tests of what is handed groups of ranks may make them.
 struct Layer {
     name: &'static str,
     may_use: &'static [&'static str],
@@ -84,6 +85,9 @@ const LAYERS: &[Layer] = &[
 
 const METHOD: &[&str] = &["fp8lm-formats", "fp8lm-device", "fp8lm-ops", "fp8lm-scaling"];
 const EMULATOR: &str = "fp8lm-sim";
+const GROUPS: &str = "fp8lm-collectives";
+/// Crates below [`GROUPS`] that it does not use, so that their tests may use it.
+const GROUPED: &[&str] = &["fp8lm-model", "fp8lm-optim"];
 /// Packages that may use every crate; none may use them.
 const TOOLS: &[&str] = &["fp8lm-tests", "fp8lm-benches", "xtask"];
 
@@ -118,7 +122,10 @@ fn misplaced(package: &Value, ours: &[&str]) -> Vec<(String, String)> {
 impl Layer {
     fn allows(&self, dependency: &str, kind: &str) -> bool {
         let may_emulate = kind == "dev" && !self.may_use.is_empty();
-        self.may_use.contains(&dependency) || (may_emulate && dependency == EMULATOR)
+        let may_group = kind == "dev" && GROUPED.contains(&self.name);
+        self.may_use.contains(&dependency)
+            || (may_emulate && dependency == EMULATOR)
+            || (may_group && dependency == GROUPS)
     }
 }
 
@@ -181,6 +188,13 @@ mod tests {
         assert_eq!(violations("fp8lm-model", "fp8lm-sim", Some("dev")), []);
         assert_eq!(violations("fp8lm-model", "fp8lm-sim", None).len(), 1);
         assert_eq!(violations("fp8lm-formats", "fp8lm-sim", Some("dev")).len(), 1);
+    }
+
+    #[test]
+    fn only_tests_of_what_is_handed_groups_make_them() {
+        assert_eq!(violations("fp8lm-model", "fp8lm-collectives", Some("dev")), []);
+        assert_eq!(violations("fp8lm-model", "fp8lm-collectives", None).len(), 1);
+        assert_eq!(violations("fp8lm-scaling", "fp8lm-collectives", Some("dev")).len(), 1);
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use fp8lm_device::{Alone, Collectives, Queue, Shape};
-use fp8lm_ops::{Noise, RopeTables};
+use fp8lm_ops::{Noise, RopeTables, Share};
 use fp8lm_scaling::{LINEAR, Linear as Role, Parameter, ParameterSpec, REST, Recipe, Shard};
 
-use super::{Gpt, Part, Tail};
+use super::{Build, Gpt, Part, Tail};
 use crate::{
-    Attention, Block, Linear, Mlp, ModelConfig, Norm, NormKind, PlainLinear, Recompute, Result,
-    init, linear::linear,
+    Attention, Block, Border, Cut, Linear, Mlp, ModelConfig, Norm, NormKind, Recompute, Result,
+    Split, init, linear::linear,
 };
 
 /// Makes parameters one after another; each draws its initial values under its own number.
@@ -18,7 +18,8 @@ pub(super) struct Builder<'a> {
     config: &'a ModelConfig,
     recipe: &'a Recipe,
     seed: u64,
-    alone: Arc<dyn Collectives>,
+    part: Part,
+    split: Split,
     /// Tensors with initial values drawn.
     tensors: u32,
     parameters: u32,
@@ -29,25 +30,27 @@ impl<'a> Builder<'a> {
         queue: &'a Queue,
         config: &'a ModelConfig,
         recipe: &'a Recipe,
-        seed: u64,
+        Build { seed, part, split }: Build,
     ) -> Self {
-        let alone = Arc::new(Alone);
-        Self { queue, config, recipe, seed, alone, tensors: 0, parameters: 0 }
+        let split = split.with_reduce_scatter(recipe.wire.reduce_scatter);
+        Self { queue, config, recipe, seed, part, split, tensors: 0, parameters: 0 }
     }
 
-    pub(super) fn gpt(mut self, part: &Part) -> Result<Gpt> {
+    pub(super) fn gpt(mut self) -> Result<Gpt> {
+        let part = self.part.clone();
         let ModelConfig { layers, context, rope_theta, .. } = *self.config;
         let embedding = match part.first {
             true => Some(self.table("embedding")?),
             false => self.skip(1, 0),
         };
+        let end = part.blocks.end;
         self.skip_blocks(part.blocks.start);
-        let blocks = part.blocks.clone().map(|block| self.block(block)).collect::<Result<_>>()?;
-        self.skip_blocks(layers - part.blocks.end);
+        let blocks = part.blocks.map(|block| self.block(block)).collect::<Result<_>>()?;
+        self.skip_blocks(layers - end);
         let tail = if part.last { Some(self.tail()?) } else { None };
         let rope = RopeTables::new(self.queue, context, self.config.head_dim(), rope_theta)?;
         let (config, activations) = (self.config.clone(), self.recipe.activations);
-        Ok(Gpt { config, embedding, blocks, tail, rope, activations })
+        Ok(Gpt { config, embedding, blocks, tail, rope, activations, split: self.split })
     }
 
     /// Passes over what other parts have: tensors that draw their values, and others.
@@ -71,9 +74,9 @@ impl<'a> Builder<'a> {
         let norm = self.norm("norm")?;
         let head = match self.config.tied_head {
             true => None,
-            false => Some(PlainLinear::new(self.queue, self.table("head")?)?),
+            false => Some(self.table("head")?),
         };
-        Ok(Tail { norm, head })
+        Ok(Tail { norm, head, split: self.split.clone() })
     }
 
     fn block(&mut self, block: usize) -> Result<Block> {
@@ -87,19 +90,33 @@ impl<'a> Builder<'a> {
     }
 
     fn linear(&mut self, block: usize, role: Role) -> Result<Box<dyn Linear>> {
-        let shape = Shape::from(self.config.linear_shape(role));
+        let [out, input] = self.config.linear_shape(role);
+        // Queries, keys and values, or gates and what they gate, are tables of their own, one below the other.
+        let (cut, outer) = match role {
+            Role::Qkv => (Cut::Outputs, 3),
+            Role::Up => (Cut::Outputs, self.config.activation.inputs()),
+            Role::Proj | Role::Down => (Cut::Inputs, out),
+        };
+        let shard = self.shard(outer);
         let spec = ParameterSpec {
             name: format!("blocks.{block}.{}", role.name()),
-            shape,
-            shard: Shard::WHOLE,
+            shape: shard.local_shape([out, input].into(), usize::from(cut == Cut::Inputs)),
+            shard,
             precision: self.recipe.precision(block, role)?,
             labels: &LINEAR,
             decays: true,
             noise: self.noise(),
         };
-        let values = self.normal(shape.elements(), self.deviation(role));
-        let parameter = Parameter::new(self.queue, spec, &self.alone, &values)?;
-        Ok(linear(self.queue, parameter, self.recipe.activations)?)
+        let values = shard.slice(&self.normal(out * input, self.deviation(role)));
+        let parameter = Parameter::new(self.queue, spec, self.split.group(), &values)?;
+        let border = Border { split: self.split.clone(), cut };
+        Ok(linear(self.queue, parameter, self.recipe.activations, border)?)
+    }
+
+    /// The part of a tensor that this member has.
+    fn shard(&self, outer: usize) -> Shard {
+        let Share { member, members } = self.split.share();
+        Shard { outer, place: member, members }
     }
 
     /// What writes to the residual stream starts smaller, so that the stream's variance does not
@@ -118,20 +135,24 @@ impl<'a> Builder<'a> {
             NormKind::Rms => None,
             NormKind::Layer => Some(self.vector(format!("{name}.shift"), &vec![0.0; width])?),
         };
-        Ok(Norm::new(gain, shift, self.config.norm_eps))
+        Ok(Norm::new(gain, shift, self.config.norm_eps, self.split.clone()))
     }
 
     /// A row for each token.
     fn table(&mut self, name: &str) -> Result<Parameter> {
         let (rows, cols) = (self.config.vocabulary, self.config.width);
-        let values = self.normal(rows * cols, DEVIATION);
-        let spec = self.rest(name.to_owned(), [rows, cols].into(), true);
-        Ok(Parameter::new(self.queue, spec, &self.alone, &values)?)
+        let shard = self.shard(1);
+        let values = shard.slice(&self.normal(rows * cols, DEVIATION));
+        let spec = self.rest(name.to_owned(), shard.local_shape([rows, cols].into(), 0), true);
+        let spec = ParameterSpec { shard, ..spec };
+        Ok(Parameter::new(self.queue, spec, self.split.group(), &values)?)
     }
 
+    /// Whole on every member.
     fn vector(&mut self, name: String, values: &[f32]) -> Result<Parameter> {
         let spec = self.rest(name, values.len().into(), false);
-        Ok(Parameter::new(self.queue, spec, &self.alone, values)?)
+        let alone: Arc<dyn Collectives> = Arc::new(Alone);
+        Ok(Parameter::new(self.queue, spec, &alone, values)?)
     }
 
     fn rest(&mut self, name: String, shape: Shape, decays: bool) -> ParameterSpec {

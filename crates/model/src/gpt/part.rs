@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{ModelConfig, config::ConfigError};
+use crate::{ConfigError, ModelConfig, Split};
 
 /// Some of a model's blocks in a row, with what stands in front of its first and behind its last one.
 ///
@@ -17,6 +17,25 @@ pub struct Part {
     pub last: bool,
 }
 
+/// What is built of a model, and from which seed.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// What initial weights are drawn from.
+    pub seed: u64,
+    /// Which part.
+    pub part: Part,
+    /// With whom it is shared.
+    pub split: Split,
+}
+
+impl Build {
+    /// Whether a model has it.
+    pub(super) fn check(&self, config: &ModelConfig) -> Result<(), ConfigError> {
+        self.part.check(config)?;
+        config.validate_members(self.split.members())
+    }
+}
+
 impl Part {
     /// The whole of a model.
     pub fn whole(config: &ModelConfig) -> Self {
@@ -24,7 +43,7 @@ impl Part {
     }
 
     /// Whether a model has it.
-    pub(super) fn check(&self, config: &ModelConfig) -> Result<(), ConfigError> {
+    fn check(&self, config: &ModelConfig) -> Result<(), ConfigError> {
         let (Self { blocks, first, last }, layers) = (self, config.layers);
         if blocks.is_empty() || blocks.end > layers {
             let blocks = blocks.clone();

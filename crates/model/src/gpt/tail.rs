@@ -1,4 +1,7 @@
 //! The end of a model: the last norm, the head and the loss.
+//!
+//! The head is column-parallel: each member of a split has the logits of its own tokens of the vocabulary, of all rows,
+//! and the group agrees on what the loss needs of the others.
 
 use fp8lm_device::{Queue, Tensor};
 use fp8lm_ops as ops;
@@ -6,7 +9,7 @@ use fp8lm_scaling::Parameter;
 
 use super::Added;
 use crate::{
-    Linear, Norm, PlainLinear, Result,
+    Norm, Result, Split, TABLES,
     linear::{plain_forward, plain_input_gradient, plain_weight_gradient},
     norm::NormStash,
 };
@@ -16,7 +19,8 @@ use crate::{
 pub(super) struct Tail {
     pub(super) norm: Norm,
     /// None where the head shares the embedding's weights.
-    pub(super) head: Option<PlainLinear>,
+    pub(super) head: Option<Parameter>,
+    pub(super) split: Split,
 }
 
 /// What its backward pass needs.
@@ -29,6 +33,7 @@ pub(super) struct TailStash {
 /// What the head's weight gradient needs.
 #[derive(Debug)]
 pub(super) struct HeadPending {
+    /// The own rows.
     h: Tensor,
     dlogits: Tensor,
 }
@@ -61,9 +66,11 @@ impl Tail {
         embedding: Option<&Parameter>,
     ) -> Result<(Tensor, TailStash)> {
         let (h, norm) = self.norm.forward(queue, x)?;
-        let logits = plain_forward(queue, self.weight(embedding), &h)?;
-        let Goal { targets, gradient_scale } = goal;
-        let (loss, dlogits) = ops::cross_entropy(queue, &logits, targets, gradient_scale)?;
+        let rows = self.split.gather(queue, &h, TABLES)?;
+        let logits = plain_forward(queue, self.weight(embedding), &rows)?;
+        let (Goal { targets, gradient_scale }, group) = (goal, self.split.group().labelled(TABLES));
+        let (loss, dlogits) =
+            ops::cross_entropy_over(queue, &*group, &logits, targets, gradient_scale)?;
         Ok((loss, TailStash { norm, head: HeadPending { h, dlogits } }))
     }
 
@@ -76,6 +83,7 @@ impl Tail {
     ) -> Result<(Tensor, HeadPending)> {
         let TailStash { norm, head } = stash;
         let dh = plain_input_gradient(queue, self.weight(embedding), &head.dlogits)?;
+        let dh = self.split.reduce(queue, dh, TABLES)?;
         Ok((self.norm.backward(queue, &dh, &norm)?, head))
     }
 
@@ -88,10 +96,11 @@ impl Tail {
         added: &mut Added<'_>,
     ) -> Result<()> {
         let HeadPending { h, dlogits } = pending;
+        let h = self.split.gather(queue, &h, TABLES)?;
         match (&mut self.head, embedding) {
             (Some(head), _) => {
-                plain_weight_gradient(queue, head.parameter_mut(), &dlogits, &h)?;
-                added(head.parameter_mut())?;
+                plain_weight_gradient(queue, head, &dlogits, &h)?;
+                added(head)?;
             }
             (None, Some(embedding)) => plain_weight_gradient(queue, embedding, &dlogits, &h)?,
             (None, None) => unreachable!("{SHARED}"),
@@ -100,15 +109,15 @@ impl Tail {
     }
 
     pub(super) fn parameters(&self) -> impl Iterator<Item = &Parameter> {
-        self.norm.parameters().chain(self.head.iter().map(Linear::parameter))
+        self.norm.parameters().chain(&self.head)
     }
 
     pub(super) fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Parameter> {
-        self.norm.parameters_mut().chain(self.head.iter_mut().map(Linear::parameter_mut))
+        self.norm.parameters_mut().chain(&mut self.head)
     }
 
     fn weight<'a>(&'a self, embedding: Option<&'a Parameter>) -> &'a Parameter {
-        self.head.as_ref().map(Linear::parameter).or(embedding).expect(SHARED)
+        self.head.as_ref().or(embedding).expect(SHARED)
     }
 }
 

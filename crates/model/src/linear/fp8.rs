@@ -9,6 +9,7 @@ use fp8lm_ops::{self as ops, Accumulate, Operand};
 use fp8lm_scaling::{Casts, Granularity, Parameter, Pass, Quantizer, Scaled};
 
 use super::{Kind, Linear, OutputGradient};
+use crate::Border;
 
 /// A linear whose three multiplications take FP8 operands (FP8-LM, section 2).
 #[derive(Debug)]
@@ -22,24 +23,35 @@ pub struct Fp8Linear {
     is_blocked: bool,
     /// The type of activations and of their gradients.
     activations: DType,
+    border: Border,
 }
 
 impl Fp8Linear {
     /// A linear with this weight and these casts, whose results are of type `activations`.
+    ///
+    /// Of one that members share the weight is this member's, and what is cast differs between members only where they
+    /// agree on its scale.
     pub fn new(
         queue: &Queue,
         parameter: Parameter,
         casts: Casts,
         activations: DType,
+        border: Border,
     ) -> Result<Self> {
+        let quantizer = |cast, differs: bool| -> Result<Quantizer> {
+            let quantizer = Quantizer::new(queue, cast)?;
+            Ok(if differs { quantizer.over(&**border.split.group()) } else { quantizer })
+        };
+        let input = quantizer(casts.input, border.has_own_input())?;
         Ok(Self {
             parameter,
-            input: Quantizer::new(queue, casts.input)?,
-            weight: Quantizer::new(queue, casts.weight)?,
-            output_gradient: Quantizer::new(queue, casts.output_gradient)?,
+            input: if border.gathers_input() { input.keep_rows() } else { input },
+            weight: quantizer(casts.weight, true)?,
+            output_gradient: quantizer(casts.output_gradient, border.has_own_output_gradient())?,
             accumulate: casts.accumulate,
             is_blocked: casts.weight.granularity != Granularity::Tensor,
             activations,
+            border,
         })
     }
 
@@ -66,8 +78,10 @@ impl Fp8Linear {
 impl Linear for Fp8Linear {
     fn forward(&mut self, queue: &Queue, x: &Tensor, pass: Pass) -> Result<(Tensor, Scaled)> {
         let (rows, kept) = self.input.quantize_and_keep(queue, x, pass)?;
+        let rows = self.border.enter_cast(queue, rows, self.is_blocked)?;
         let weight = self.weight(queue, pass)?;
-        Ok((self.multiply(queue, &rows, &weight, self.activations)?, kept))
+        let y = self.multiply(queue, &rows, &weight, self.activations)?;
+        Ok((self.border.leave(queue, y)?, kept))
     }
 
     fn keep(&mut self, queue: &Queue, x: &Tensor) -> Result<Scaled> {
@@ -75,7 +89,8 @@ impl Linear for Fp8Linear {
     }
 
     fn output_gradient(&mut self, queue: &Queue, dy: &Tensor) -> Result<OutputGradient> {
-        let (rows, kept) = self.output_gradient.quantize_and_keep(queue, dy, Pass::Train)?;
+        let dy = self.border.enter_backward(queue, dy)?;
+        let (rows, kept) = self.output_gradient.quantize_and_keep(queue, &dy, Pass::Train)?;
         Ok(OutputGradient { rows, kept })
     }
 
@@ -84,12 +99,14 @@ impl Linear for Fp8Linear {
         let scale_inv =
             if self.is_blocked { ops::transpose(queue, &scale_inv)? } else { scale_inv };
         let transposed = Scaled { values: ops::transpose(queue, &values)?, scale_inv };
-        self.multiply(queue, &dy.rows, &transposed, self.activations)
+        let dx = self.multiply(queue, &dy.rows, &transposed, self.activations)?;
+        self.border.leave_backward(queue, dx)
     }
 
     fn weight_gradient(&mut self, queue: &Queue, dy: &OutputGradient, x: &Scaled) -> Result<()> {
-        let (dy, x) =
-            (self.output_gradient.columns(queue, &dy.kept)?, self.input.columns(queue, x)?);
+        let dy = self.output_gradient.columns(queue, &dy.kept)?;
+        let x = self.border.enter_cast(queue, x.clone(), self.is_blocked)?;
+        let x = self.input.columns(queue, &x)?;
         let dw = self.multiply(queue, &dy, &x, DType::F32)?;
         self.parameter.gradient_mut().add(queue, dw)
     }

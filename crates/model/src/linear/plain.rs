@@ -5,18 +5,20 @@ use fp8lm_ops::{self as ops, Accumulate, Layout};
 use fp8lm_scaling::{Parameter, Pass, Quantizer, SCALES, Scaled};
 
 use super::{Kind, Linear, OutputGradient};
+use crate::Border;
 
 /// A linear in f32 or BF16.
 #[derive(Debug)]
 pub struct PlainLinear {
     parameter: Parameter,
     one: Tensor,
+    border: Border,
 }
 
 impl PlainLinear {
-    /// A linear with this weight.
-    pub fn new(queue: &Queue, parameter: Parameter) -> Result<Self> {
-        Ok(Self { parameter, one: queue.upload(&[1.0f32], 1, SCALES)? })
+    /// A linear with this weight: this member's, of one that members share.
+    pub fn new(queue: &Queue, parameter: Parameter, border: Border) -> Result<Self> {
+        Ok(Self { parameter, one: queue.upload(&[1.0f32], 1, SCALES)?, border })
     }
 
     fn unscaled(&self, values: &Tensor) -> Scaled {
@@ -26,23 +28,28 @@ impl PlainLinear {
 
 impl Linear for PlainLinear {
     fn forward(&mut self, queue: &Queue, x: &Tensor, _: Pass) -> Result<(Tensor, Scaled)> {
-        Ok((plain_forward(queue, &self.parameter, x)?, self.unscaled(x)))
+        let rows = self.border.enter(queue, x)?;
+        let y = plain_forward(queue, &self.parameter, &rows)?;
+        Ok((self.border.leave(queue, y)?, self.unscaled(x)))
     }
 
     fn keep(&mut self, _: &Queue, x: &Tensor) -> Result<Scaled> {
         Ok(self.unscaled(x))
     }
 
-    fn output_gradient(&mut self, _: &Queue, dy: &Tensor) -> Result<OutputGradient> {
-        Ok(OutputGradient { rows: self.unscaled(dy), kept: self.unscaled(dy) })
+    fn output_gradient(&mut self, queue: &Queue, dy: &Tensor) -> Result<OutputGradient> {
+        let dy = self.unscaled(&self.border.enter_backward(queue, dy)?);
+        Ok(OutputGradient { rows: dy.clone(), kept: dy })
     }
 
     fn input_gradient(&mut self, queue: &Queue, dy: &OutputGradient) -> Result<Tensor> {
-        plain_input_gradient(queue, &self.parameter, &dy.rows.values)
+        let dx = plain_input_gradient(queue, &self.parameter, &dy.rows.values)?;
+        self.border.leave_backward(queue, dx)
     }
 
     fn weight_gradient(&mut self, queue: &Queue, dy: &OutputGradient, x: &Scaled) -> Result<()> {
-        plain_weight_gradient(queue, &mut self.parameter, &dy.kept.values, &x.values)
+        let x = self.border.enter(queue, &x.values)?;
+        plain_weight_gradient(queue, &mut self.parameter, &dy.kept.values, &x)
     }
 
     fn parameter(&self) -> &Parameter {
