@@ -7,4 +7,5 @@ mod linears;
 mod models;
 mod norms;
 mod refusals;
+mod stash;
 mod wire;
