@@ -84,3 +84,6 @@ impl Inbox {
 }
 
 const OPERATION: &str = "pipeline";
+
+#[cfg(test)]
+mod tests;
