@@ -46,7 +46,8 @@ pub(crate) struct ConfigArgs {
     /// A key that takes the place of the file's, as `section.key=value`; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,
-    /// Data-parallel ranks, which share the sequences of every micro-batch; the same as `--set parallel.data=N`.
+    /// Ranks in all: as many data-parallel ones, which share the sequences of every micro-batch, as
+    /// `parallel.pipeline` and `parallel.tensor` leave. With 1 of each, the same as `--set parallel.data=N`.
     #[arg(long, value_name = "N")]
     pub(crate) ranks: Option<u32>,
 }

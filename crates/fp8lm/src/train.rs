@@ -47,13 +47,7 @@ impl Run {
 impl ConfigArgs {
     /// The configuration that they describe.
     pub(crate) fn load(&self) -> Result<Config> {
-        Ok(Config::load(&self.preset, self.config.as_deref(), &self.sets())?)
-    }
-
-    /// All assignments, the last of equals to win.
-    fn sets(&self) -> Vec<String> {
-        let ranks = self.ranks.map(|ranks| format!("parallel.data={ranks}"));
-        self.sets.iter().cloned().chain(ranks).collect()
+        Ok(Config::load_on(&self.preset, self.config.as_deref(), &self.sets, self.ranks)?)
     }
 }
 
@@ -85,7 +79,7 @@ fn create(args: &TrainArgs) -> Result<Vec<Run>> {
 
 /// A run again, and the one it is compared with.
 fn resume(folder: &Path, args: &TrainArgs) -> Result<Vec<Run>> {
-    let plan = Plan::new(Config::of_run(folder, &args.config.sets())?)?;
+    let plan = Plan::new(Config::of_run(folder, &args.config.sets, args.config.ranks)?)?;
     with_baseline(Run { folder: folder.to_owned(), plan, resumes: true })
 }
 

@@ -24,6 +24,7 @@ mod parallel;
 mod pipeline;
 mod presets;
 mod recipe;
+mod tensor;
 #[cfg(test)]
 mod tests;
 
@@ -182,19 +183,29 @@ impl Config {
     /// The preset, with `file` over it, and over both `sets`, each `section.key=value`. A value
     /// is read as TOML if it can be, else as a bare string.
     pub fn load(preset: &str, file: Option<&Path>, sets: &[String]) -> Result<Self, ConfigError> {
+        Self::load_on(preset, file, sets, None)
+    }
+
+    /// The same on so many `ranks` in all: as many data-parallel ones as the other axes leave.
+    pub fn load_on(
+        preset: &str,
+        file: Option<&Path>,
+        sets: &[String],
+        ranks: Option<u32>,
+    ) -> Result<Self, ConfigError> {
         let mut layers = Layers::preset(preset)?;
         if let Some(path) = file {
             layers.file(path)?;
         }
-        sets.iter().try_for_each(|set| layers.set(set))?;
+        layers.top(sets, ranks)?;
         layers.resolve()
     }
 
-    /// That of a run, from its folder, with `sets` over it.
-    pub fn of_run(folder: &Path, sets: &[String]) -> Result<Self, ConfigError> {
+    /// That of a run, from its folder, with `sets` over it, on so many `ranks` as in [`load_on`](Self::load_on).
+    pub fn of_run(folder: &Path, sets: &[String], ranks: Option<u32>) -> Result<Self, ConfigError> {
         let mut layers = Layers::default();
         layers.file(&folder.join("config.toml"))?;
-        sets.iter().try_for_each(|set| layers.set(set))?;
+        layers.top(sets, ranks)?;
         layers.resolve()
     }
 

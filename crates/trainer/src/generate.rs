@@ -36,7 +36,7 @@ pub struct Generator {
 impl Generator {
     /// The model of a run's newest checkpoint. What it was trained on is not needed.
     pub fn of_run(folder: &Path, device: Arc<dyn Device>) -> Result<Self> {
-        let plan = Plan::new(Config::of_run(folder, &[])?)?;
+        let plan = Plan::new(Config::of_run(folder, &[], None)?)?;
         let newest = checkpoint::latest(&folder.join("checkpoints"))?;
         let newest = newest.ok_or_else(|| Error::NoCheckpoint { path: folder.to_owned() })?;
         let checkpoint = checkpoint::load(&newest)?;

@@ -61,7 +61,9 @@ fn ranks_on_the_command_line_are_those_of_the_configuration() {
     let host = refused(folder.path(), &["--ranks", "2", "--device", "host"]);
     assert_names(&host, &["--device host", "expected cpu for 2 ranks"]);
     let many = refused(folder.path(), &["--ranks", "65536", "--set", "data.batch=65536"]);
-    assert_names(&many, &["parallel.data = 65536", "at most 1024"]);
+    assert_names(&many, &["data 65536", "65536 ranks", "at most 1024"]);
+    let odd = refused(folder.path(), &["--set", "parallel.tensor=2", "--ranks", "3"]);
+    assert_names(&odd, &["--ranks 3", "parallel.tensor = 2", "multiple of 2, such as 4"]);
     let tensor = refused(folder.path(), &["--set", "parallel.tensor=2"]);
     assert_names(&tensor, &["error: parallel.tensor = 2", "training takes 1"]);
     // Whichever rank is first to miss it.

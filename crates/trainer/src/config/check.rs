@@ -87,8 +87,11 @@ impl Config {
         self.model.validate()?;
         let recipe = self.recipe.resolve()?;
         self.check_blocks()?;
+        self.mesh()?;
         self.check_shares()?;
         self.check_pipeline()?;
+        self.check_deterministic()?;
+        self.check_tensor(&recipe)?;
         self.check_products(&recipe)?;
         self.check_files()?;
         if self.model.vocabulary < self.data.tokenizer.vocabulary() {
@@ -111,11 +114,11 @@ impl Config {
 
     /// Whether every product of every linear has a length that its accumulation takes.
     fn check_products(&self, recipe: &Recipe) -> Result<(), ConfigError> {
-        let tokens = self.data.batch / self.parallel.data * self.model.context;
+        let tokens = self.tokens_of_a_rank();
         for block in 0..self.model.layers {
             for linear in Linear::ALL {
                 let Gemm::Fp8(casts) = recipe.precision(block, linear)?.gemm else { continue };
-                let [outputs, inputs] = self.model.linear_shape(linear);
+                let [outputs, inputs] = self.shape_of_a_rank(linear);
                 let lengths = [
                     ("the forward pass", inputs),
                     ("the input gradient", outputs),

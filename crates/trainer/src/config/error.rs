@@ -3,8 +3,9 @@
 use std::{io, path::PathBuf};
 
 use fp8lm_data::Tokenizer;
-use fp8lm_parallel::{Axis, Schedule};
-use fp8lm_scaling::RecipeError;
+use fp8lm_ops::GROUP;
+use fp8lm_parallel::{Axis, Mesh, Schedule};
+use fp8lm_scaling::{Format, RecipeError};
 
 use super::{parallel::nearest_multiple, presets::preset_names};
 
@@ -39,6 +40,20 @@ pub enum ConfigError {
     NotAnAssignment {
         /// The text.
         text: String,
+    },
+    /// A number of ranks that the mesh cannot have.
+    #[error(
+        "--ranks {ranks}: parallel.pipeline = {pipeline} x parallel.tensor = {tensor} make {product} ranks for each \
+         data-parallel one, so expected a multiple of {product}, such as {}",
+        nearest_multiple(*ranks as usize, pipeline * tensor), product = pipeline * tensor
+    )]
+    RanksInAll {
+        /// The ranks that are asked for, in all.
+        ranks: u32,
+        /// Ranks along a pipeline.
+        pipeline: usize,
+        /// Tensor-parallel ranks.
+        tensor: usize,
     },
     /// A key that no configuration has.
     #[error("{origin}: unknown key {key}: expected one of {expected}")]
@@ -183,6 +198,99 @@ pub enum ConfigError {
         /// The stages.
         stages: usize,
     },
+    /// More stages than there are blocks.
+    #[error(
+        "model.layers = {layers}: schedule {schedule} makes {stages} stages of parallel.pipeline = {ranks} ranks, and \
+         each has a block or more, so expected at least {stages}, or at most parallel.pipeline = {}",
+        (ranks * layers / stages).max(1)
+    )]
+    TooManyStages {
+        /// Blocks of the model.
+        layers: usize,
+        /// The schedule.
+        schedule: Schedule,
+        /// Ranks along the pipeline.
+        ranks: usize,
+        /// The stages.
+        stages: usize,
+    },
+    /// A head that shares the weights of an embedding on another stage.
+    #[error(
+        "model.tied_head = true: the embedding is on the first and the head on the last of the {stages} stages of \
+         schedule {schedule}, so expected false, or one stage: parallel.pipeline = 1 under schedule 1f1b"
+    )]
+    TiedHead {
+        /// The schedule.
+        schedule: Schedule,
+        /// The stages.
+        stages: usize,
+    },
+    /// Data-parallel ranks whose sums are no binary tree.
+    #[error(
+        "parallel.data = {data}: parallel.deterministic = true sums along a binary tree of ranks, so expected a power \
+         of two, such as {}",
+        data.next_power_of_two()
+    )]
+    NoTree {
+        /// The ranks.
+        data: usize,
+    },
+    /// A rounding at every border of stages, where nothing may depend on their number.
+    #[error(
+        "recipe.pipeline_wire = \"e4m3\": rounds between stages, so that results depend on their number; under \
+         parallel.deterministic = true expected \"activations\""
+    )]
+    RoundedBetweenStages,
+    /// Tokens that tensor-parallel ranks cannot share evenly.
+    #[error(
+        "parallel.tensor = {tensor}: under parallel.sequence = true they share the {tokens} tokens of a micro-batch \
+         evenly, so expected a divisor of that, such as {fits}"
+    )]
+    UnevenTokens {
+        /// The ranks.
+        tensor: usize,
+        /// Tokens of a micro-batch on one data-parallel rank.
+        tokens: usize,
+        /// Ranks that could share them, and the model.
+        fits: usize,
+    },
+    /// A wire for gradients that are not scattered.
+    #[error(
+        "recipe.reduce_scatter_wire = \"e4m3\": under parallel.sequence = false parallel.tensor = {tensor} ranks \
+         all-reduce, so expected \"activations\", or parallel.sequence = true"
+    )]
+    NothingScattered {
+        /// The ranks.
+        tensor: usize,
+    },
+    /// Groups under one scale that ranks would cut.
+    #[error(
+        "recipe.{key} = \"{format}\": has a scale for every {GROUP} elements in a row, and each of parallel.tensor = \
+         {tensor} ranks has {run} of blocks.{block}.{linear}, so expected parallel.tensor = {fits}, or a format \
+         without `:expand`"
+    )]
+    CutGroups {
+        /// The state.
+        key: &'static str,
+        /// Its format.
+        format: Format,
+        /// The ranks.
+        tensor: usize,
+        /// The block.
+        block: usize,
+        /// The linear.
+        linear: &'static str,
+        /// Elements in a row that one rank has.
+        run: usize,
+        /// Ranks that would not cut them.
+        fits: usize,
+    },
+    /// More ranks than a plan tells of.
+    #[error("{mesh}: {ranks} ranks, expected at most {MOST_RANKS} in all", ranks = mesh.ranks())]
+    TooManyRanks {
+        /// The ranks.
+        mesh: Mesh,
+    },
     /// Ranks that can be planned and not run.
     #[error("parallel.{axis} = {ranks}: training takes 1 so far")]
     OnlyPlanned {
@@ -210,3 +318,6 @@ impl ConfigError {
         Self::Unwritable { reason: error.to_string() }
     }
 }
+
+/// Of each of which a plan tells what it has.
+pub(super) const MOST_RANKS: usize = 1 << 17;

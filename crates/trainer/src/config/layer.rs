@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use fp8lm_parallel::Axis;
 use serde::Deserialize;
 use toml::{
     Table, Value,
@@ -49,6 +50,27 @@ impl Layers {
             reason: error.message().to_owned(),
         })?;
         self.lay(Layer { name: name.to_owned(), text: Some(text), table })
+    }
+
+    /// Lays assignments over what there is, and over them the number of ranks.
+    pub(super) fn top(&mut self, sets: &[String], ranks: Option<u32>) -> Result<(), ConfigError> {
+        sets.iter().try_for_each(|set| self.set(set))?;
+        ranks.map_or(Ok(()), |ranks| self.ranks(ranks))
+    }
+
+    /// Lays so many ranks in all over what there is.
+    fn ranks(&mut self, ranks: u32) -> Result<(), ConfigError> {
+        let parallel = self.sum.get("parallel").and_then(Value::as_table);
+        let size = |axis: Axis| {
+            let size = parallel.and_then(|table| table.get(axis.name())?.as_integer());
+            size.and_then(|size| usize::try_from(size).ok()).unwrap_or(1)
+        };
+        let [pipeline, tensor] = [size(Axis::Pipeline), size(Axis::Tensor)];
+        let others = pipeline.saturating_mul(tensor);
+        if !(ranks as usize).is_multiple_of(others) {
+            return Err(ConfigError::RanksInAll { ranks, pipeline, tensor });
+        }
+        self.set(&format!("parallel.data={}", ranks as usize / others))
     }
 
     /// Lays `section.key=value` over what there is.

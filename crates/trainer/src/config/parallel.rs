@@ -1,10 +1,10 @@
 //! The ranks of a run, and what they share.
 
 use fp8lm_collectives::Algorithm;
-use fp8lm_parallel::{Axis, PartitionRule, PipelineShape, Schedule};
+use fp8lm_parallel::{Axis, Mesh, PartitionRule, PipelineShape, Schedule};
 use serde::{Deserialize, Serialize};
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, error::MOST_RANKS};
 
 /// The ranks of a run, and how they share its work. What is left out has its default: one rank.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +87,15 @@ impl Config {
         // An axis that no engine has yet.
         let (axis, ranks) = (Axis::Tensor, self.parallel.tensor);
         if ranks > 1 { Err(ConfigError::OnlyPlanned { axis, ranks }) } else { Ok(()) }
+    }
+
+    /// The ranks, if they are not too many.
+    pub(crate) fn mesh(&self) -> Result<Mesh, ConfigError> {
+        let mesh = Mesh::new(&Axis::ALL.map(|axis| (axis, self.parallel.size(axis))))?;
+        if mesh.ranks() > MOST_RANKS {
+            return Err(ConfigError::TooManyRanks { mesh });
+        }
+        Ok(mesh)
     }
 
     /// Whether ranks can share evenly what they share.

@@ -8,6 +8,8 @@ use fp8lm_parallel::PartitionRule;
 use fp8lm_scaling::{Casts, Gemm, Precision, Rounded};
 use toml::{Table, Value};
 
+mod ranks;
+
 /// The message of what `file`, laid over the quickstart, is refused with.
 fn refusal(file: &str, sets: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
@@ -121,7 +123,7 @@ fn a_run_is_taken_up_from_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let config = quickstart();
     fs::write(folder.path().join("config.toml"), config.to_toml().unwrap()).unwrap();
-    let resumed = Config::of_run(folder.path(), &["run.threads=1".into()]).unwrap();
+    let resumed = Config::of_run(folder.path(), &["run.threads=1".into()], None).unwrap();
     let run = RunConfig { threads: 1, ..config.run.clone() };
     assert_eq!(resumed, Config { run, ..config });
 }
@@ -317,58 +319,6 @@ fn values_that_clash_are_told_with_their_layers() {
         let expected = format!("preset quickstart, /run.toml, --set {set}: {message}");
         assert_eq!(refusal("", &[set]), expected);
     }
-}
-
-#[test]
-fn ranks_share_what_they_can_share_evenly() {
-    let cases = [
-        (
-            &["parallel.data=3"][..],
-            "data.batch = 8: parallel.data = 3 ranks share it, so expected a multiple of 3, such as 9",
-        ),
-        (
-            &["parallel.data=16"],
-            "data.batch = 8: parallel.data = 16 ranks share it, so expected a multiple of 16, such as 16",
-        ),
-        (
-            &["parallel.data=5", "data.batch=11"],
-            "data.batch = 11: parallel.data = 5 ranks share it, so expected a multiple of 5, such as 10",
-        ),
-        (
-            &["parallel.pipeline=3"],
-            "model.layers = 4: parallel.pipeline = 3 ranks share it, so expected a multiple of 3, such as 3",
-        ),
-        (
-            &["parallel.tensor=8"],
-            "model.heads = 4: parallel.tensor = 8 ranks share it, so expected a multiple of 8, such as 8",
-        ),
-        (
-            &["parallel.tensor=4", "model.mlp=690"],
-            "model.mlp = 690: parallel.tensor = 4 ranks share it, so expected a multiple of 4, such as 692",
-        ),
-        (
-            &["parallel.tensor=4", "model.vocabulary=257"],
-            "model.vocabulary = 257: parallel.tensor = 4 ranks share it, so expected a multiple of 4, such as 256",
-        ),
-    ];
-    for (sets, message) in cases {
-        let told = refusal("", sets);
-        assert!(told.ends_with(message), "{told}");
-    }
-    let sets = ["parallel.data=4", "parallel.tensor=4", "parallel.pipeline=4"];
-    Config::load("quickstart", None, &sets.map(str::to_owned)).unwrap();
-}
-
-/// Products of the weight gradient are as many as a rank has tokens: 2 x 64 in all, half of them on each of 2 ranks.
-#[test]
-fn a_rank_sums_its_own_tokens() {
-    let sets = ["recipe.name=deepseek-v3", "recipe.accumulate=deepgemm", "data.batch=2"];
-    let sets = sets.into_iter().chain(["model.width=128", "model.mlp=128", "model.context=64"]);
-    let mut sets: Vec<_> = sets.map(str::to_owned).collect();
-    Config::load("tiny", None, &sets).unwrap();
-    sets.push("parallel.data=2".into());
-    let message = Config::load("tiny", None, &sets).unwrap_err().to_string();
-    assert!(message.ends_with("the weight gradient of blocks.0.qkv sums 64 products"), "{message}");
 }
 
 #[test]
