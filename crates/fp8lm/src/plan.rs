@@ -14,8 +14,11 @@ use crate::cli::PlanArgs;
 pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode> {
     let plan = Plan::new(args.config.load()?)?;
     let mut text = format!("{plan}\n\n{}", plan.memory_table(&[]));
-    if plan.config().parallel.data > 1 {
+    if plan.ranks() > 1 {
         text += &format!("\n{}", plan.traffic_table());
+    }
+    for volume in plan.volumes() {
+        text += &format!("\n{volume}");
     }
     io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)

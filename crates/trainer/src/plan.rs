@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use fp8lm_data::Sampling;
 use fp8lm_device::{Label, Usage};
-use fp8lm_model::ModelConfig;
+use fp8lm_model::{COLUMNS, ModelConfig};
 use fp8lm_optim::{Options, Schedule};
 use fp8lm_parallel::{Axis, Mesh, Partition};
 use fp8lm_scaling::{LINEAR, Recipe};
 
 use crate::config::{Config, ConfigError, OptimizerConfig};
 
+mod activations;
 mod holding;
 mod layout;
 mod memory;
@@ -25,7 +26,7 @@ mod wire;
 
 pub use layout::Layout;
 pub use memory::PlannedRow;
-pub use tensors::{PlannedTensor, Shard};
+pub use tensors::PlannedTensor;
 pub use wire::{PlannedTraffic, Volume};
 
 use holding::Holding;
@@ -57,12 +58,12 @@ impl Plan {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         config.check()?;
         let (recipe, parallel) = (config.recipe.resolve()?, &config.parallel);
-        let mesh = Mesh::new(&Axis::ALL.map(|axis| (axis, parallel.size(axis))))?;
+        let mesh = config.mesh()?;
         let stages = Stages::new(&config);
         let tensors = Tensors::new(&config.model, &recipe)?;
         let holdings = Holding::of_places(&tensors, &stages, parallel)?;
         let memory = memory::by_rank(&mesh, &stages, &holdings)?;
-        let traffic = traffic::of_a_step(&holdings, &stages, parallel);
+        let traffic = traffic::of_a_step(&holdings, &stages, &config, &recipe)?;
         let gradient_volume = traffic::published(&tensors, &config)?;
         let tensors: Vec<_> = tensors.whole().cloned().collect();
         let bytes_per_parameter = bytes_per_parameter(&tensors);
@@ -184,6 +185,14 @@ impl Plan {
     /// place of the pipeline, with the tables of the first and of the last one as one rank's.
     pub fn gradient_volume(&self) -> Volume {
         self.gradient_volume
+    }
+
+    /// The activations that a rank sends of a micro-batch for its column-parallel linears, as FP8-LM counts them (table
+    /// 7).
+    pub fn activation_volume(&self) -> Volume {
+        let columns = self.traffic.iter().filter(|row| row.label == COLUMNS).cloned();
+        let micro_batches = self.ranks() * self.micro_batches_of_a_rank();
+        Volume::of(&columns.collect::<Vec<_>>(), micro_batches as u64)
     }
 
     /// Bytes for each parameter that the recipe manages in FP8, scales not counted, on a rank that shares nothing.

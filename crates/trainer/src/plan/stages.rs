@@ -1,7 +1,7 @@
 //! The stages of a pipeline: which blocks each has, and on which ranks they lie.
 
 use fp8lm_model::Part;
-use fp8lm_parallel::{Axis, Error, PipelineShape, Program};
+use fp8lm_parallel::{Axis, Costs, Error, PipelineShape, Program};
 
 use super::Plan;
 use crate::config::Config;
@@ -15,6 +15,7 @@ pub(super) struct Stages {
     /// Blocks of each: stages share them evenly.
     blocks: usize,
     count: usize,
+    borders: usize,
     /// Of every place of the pipeline its chunks.
     chunks: Vec<Vec<Stage>>,
 }
@@ -32,12 +33,19 @@ impl Stages {
         let mut chunks = vec![Vec::new(); shape.ranks];
         places.into_iter().for_each(|(place, stage)| chunks[place.rank].push(stage));
         let count = paths[0].len();
-        Self { blocks: config.model.layers / count, count, chunks }
+        // All paths have as many.
+        let borders = paths[0].windows(2).filter(|pair| pair[0].rank != pair[1].rank).count();
+        Self { blocks: config.model.layers / count, count, borders, chunks }
     }
 
     /// What the chunks of a place have.
     pub(super) fn parts(&self, place: usize) -> Vec<Part> {
         self.chunks[place].iter().map(|&stage| self.part(stage)).collect()
+    }
+
+    /// Borders between two stages on different ranks, each of which every micro-batch crosses.
+    pub(super) fn borders(&self) -> usize {
+        self.borders
     }
 
     /// The places of a pipeline with the same stages as `place`, in their order.
@@ -83,6 +91,17 @@ impl Plan {
     /// What the ranks of a pipeline do in a step.
     pub fn program(&self) -> Result<Program, Error> {
         self.config().parallel.schedule.program(self.pipeline_shape())
+    }
+
+    /// The part of a step that the rank which idles most does so, by the formula of the schedule, where the backward
+    /// pass of a stage costs two forward passes, and a gradient of weights one.
+    pub fn idle(&self) -> f64 {
+        let shape = self.pipeline_shape();
+        let costs = Costs { forward: 1.0, backward: 2.0, weight: 1.0, overlapped: 3.0 };
+        let bubble = self.config().parallel.schedule.bubble(shape, costs);
+        // A stage of an interleaved pipeline costs a part of that.
+        let stages = self.stages() as f64 / (shape.ranks * shape.chunks) as f64;
+        bubble / (bubble + stages * shape.micro_batches as f64 * costs.overlapped)
     }
 
     /// How many ranks have the same weights: data-parallel ones, and under some schedules as many again.

@@ -3,12 +3,12 @@
 use std::fmt;
 
 use fp8lm_data::Sampling;
-use fp8lm_model::ModelConfig;
+use fp8lm_model::{ModelConfig, Part};
 use fp8lm_optim::Schedule;
-use fp8lm_parallel::{Axis, Partition};
+use fp8lm_parallel::Partition;
 use fp8lm_scaling::{Precision, Recipe};
 
-use super::Plan;
+use super::{Plan, Volume};
 use crate::text::{bytes, grouped, trimmed};
 
 impl fmt::Display for Plan {
@@ -20,7 +20,30 @@ impl fmt::Display for Plan {
             self.fmt_ranks(f)?;
             self.fmt_owners(f)?;
         }
+        if self.stages() > 1 {
+            self.fmt_pipeline(f)?;
+            self.fmt_places(f)?;
+        }
         self.fmt_schedule(f)
+    }
+}
+
+impl Plan {
+    /// What the ranks send as FP8-LM counts it, a line each: of plans that have what it counts.
+    pub fn volumes(&self) -> Vec<String> {
+        let line = |what: &str, Volume { bytes: sent, bf16 }: Volume| {
+            format!("{what}: {}, of bf16 {}\n", bytes(sent), bytes(bf16))
+        };
+        let mut lines = Vec::new();
+        if self.stages() > 1 && self.replicas() > 1 {
+            let what = "gradients and weights, a rank with both tables and step";
+            lines.push(line(what, self.gradient_volume()));
+        }
+        if self.config.parallel.tensor > 1 {
+            let what = "activations of column-parallel linears, a rank and micro-batch";
+            lines.push(line(what, self.activation_volume()));
+        }
+        lines
     }
 }
 
@@ -59,11 +82,44 @@ impl Plan {
     }
 
     fn fmt_ranks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let share = self.config.data.batch / self.mesh.size(Axis::Data);
+        let share = self.sampling_of_a_rank().batch;
         let sequences = if share == 1 { "sequence" } else { "sequences" };
         let ranks = grouped(self.mesh.ranks() as u64);
         write!(f, "ranks     {ranks}: {}; a micro-batch is {share} {sequences} each, ", self.mesh)?;
-        writeln!(f, "gradients are summed by {}", self.config.parallel.algorithm)
+        if self.config.parallel.shares_tokens() {
+            write!(f, "tensor ranks share its tokens, ")?;
+        }
+        write!(f, "gradients are summed by {}", self.config.parallel.algorithm)?;
+        if self.config.parallel.deterministic {
+            write!(f, " along one tree of {} micro-batches", self.config.data.micro_batches)?;
+        }
+        writeln!(f)
+    }
+
+    /// Idle is what the schedule's formula says of the rank that idles most.
+    fn fmt_pipeline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shape, schedule) = (self.pipeline_shape(), self.config.parallel.schedule);
+        let held = (0..shape.ranks).map(|rank| schedule.peak_activations(shape, rank));
+        let (least, most) = (held.clone().min().unwrap_or(0), held.max().unwrap_or(0));
+        let held = if least == most { most.to_string() } else { format!("{least} to {most}") };
+        let blocks = self.model().layers / self.stages();
+        let noun = if blocks == 1 { "block" } else { "blocks" };
+        write!(f, "pipeline  {schedule}: {} stages of {blocks} {noun}; ", self.stages())?;
+        let idle = trimmed(100.0 * self.idle());
+        write!(
+            f,
+            "at most {idle} % of a step is idle if backward passes cost two forward passes; "
+        )?;
+        writeln!(f, "a rank holds {held} micro-batches of a stage at most")
+    }
+
+    /// What each place along the pipeline has of the model.
+    fn fmt_places(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places = self.pipeline_shape().ranks;
+        let told = (0..places.min(MOST_PLACES)).map(|place| self.stages.parts(place));
+        let told = told.map(|parts| parts.iter().map(part).collect::<Vec<_>>().join(" and "));
+        let more = if places > MOST_PLACES { " | ..." } else { "" };
+        writeln!(f, "places    {}{more}", told.collect::<Vec<_>>().join(" | "))
     }
 
     fn fmt_owners(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,3 +140,16 @@ impl Plan {
         write!(f, "schedule  learning rate up to {peak:e} in {warmup} steps, cosine to {floor:e}")
     }
 }
+
+fn part(Part { blocks, first, last }: &Part) -> String {
+    let front = if *first { "embedding, " } else { "" };
+    let end = if *last { ", head" } else { "" };
+    let blocks = match blocks.len() {
+        1 => format!("block {}", blocks.start),
+        _ => format!("blocks {} to {}", blocks.start, blocks.end - 1),
+    };
+    format!("{front}{blocks}{end}")
+}
+
+/// Places of a pipeline that a line has room for.
+const MOST_PLACES: usize = 16;

@@ -2,7 +2,7 @@
 
 use fp8lm_device::DType;
 use fp8lm_model::{ModelConfig, NormKind, Part};
-use fp8lm_scaling::{LINEAR, Labels, Linear, Precision, REST, Recipe, RecipeError};
+use fp8lm_scaling::{LINEAR, Labels, Linear, Precision, REST, Recipe, RecipeError, Shard};
 
 /// A parameter, before there is a device.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,23 +21,6 @@ pub struct PlannedTensor {
     pub labels: &'static Labels,
     /// The one of its replicas that has its states alone; none where nothing is shared.
     pub owner: Option<usize>,
-}
-
-/// Which part of a tensor a member of a group has: seen as [outer, members, extent, inner] it is [outer, extent, inner]
-/// at its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
-    /// Tensors that stand one behind the other and are cut alike.
-    pub outer: usize,
-    /// The member's place.
-    pub place: usize,
-    /// How many share it.
-    pub members: usize,
-}
-
-impl Shard {
-    /// All of it.
-    pub const WHOLE: Self = Self { outer: 1, place: 0, members: 1 };
 }
 
 impl PlannedTensor {

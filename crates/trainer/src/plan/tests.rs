@@ -9,6 +9,7 @@ use fp8lm_sim::Emulator;
 
 use super::*;
 
+mod activations;
 mod ranks;
 
 fn plan(preset: &str, sets: &[&str]) -> Plan {

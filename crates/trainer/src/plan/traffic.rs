@@ -2,8 +2,10 @@
 
 use fp8lm_model::Part;
 use fp8lm_parallel::{FP8_GRADIENTS, GRADIENTS, WEIGHTS};
+use fp8lm_scaling::Recipe;
 
 use super::{
+    activations,
     holding::Holding,
     sharing::Sharing,
     stages::Stages,
@@ -16,8 +18,9 @@ use crate::config::{Config, ConfigError, ParallelConfig};
 pub(super) fn of_a_step(
     holdings: &[Holding],
     stages: &Stages,
-    parallel: &ParallelConfig,
-) -> Vec<PlannedTraffic> {
+    config: &Config,
+    recipe: &Recipe,
+) -> Result<Vec<PlannedTraffic>, ConfigError> {
     let mut kinds = [FP8_GRADIENTS, GRADIENTS, WEIGHTS].map(|label| PlannedTraffic {
         label,
         bytes: Some(0),
@@ -28,11 +31,13 @@ pub(super) fn of_a_step(
         if stages.mirrors(place).first() == Some(&place) {
             let group = wire::traffic(tensors, sharing);
             for (kind, of_group) in kinds.iter_mut().zip(&group) {
-                kind.join(of_group, parallel.tensor as u64);
+                kind.join(of_group, config.parallel.tensor as u64);
             }
         }
     }
-    kinds.into_iter().chain([UNCOUNTED]).collect()
+    kinds[1].join(&activations::norms(config), 1);
+    let activations = activations::of_a_step(config, recipe, stages)?;
+    Ok(kinds.into_iter().chain(activations).chain([UNCOUNTED]).collect())
 }
 
 /// Of one rank, as FP8-LM counts.

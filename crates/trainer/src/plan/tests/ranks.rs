@@ -6,7 +6,7 @@ use fp8lm_collectives::{Algorithm, Step, algorithms::all_gather, chunks};
 use fp8lm_device::Queue;
 use fp8lm_model::{Gpt, Part};
 use fp8lm_parallel::Coordinate;
-use fp8lm_scaling::{LINEAR, Labels, NAMES, REST};
+use fp8lm_scaling::{LINEAR, Labels, NAMES, REST, Shard};
 use fp8lm_sim::Emulator;
 
 use super::{super::*, plan};
@@ -355,9 +355,15 @@ fn the_summary_tells_of_ranks() {
         "owners    ZeRO 1, greedy: 6,798,311,424 (6.3 GiB) to 7,077,888,000 (6.6 GiB) a rank, spread 1.241 %",
     ];
     assert_eq!(lines, expected);
-    let ranks = "ranks     128: pipeline 4 x data 4 x tensor 8; a micro-batch is 1 sequence each, gradients are summed \
-                 by round-once";
-    assert!(summary.lines().any(|line| line == ranks), "{summary}");
+    for line in [
+        "ranks     128: pipeline 4 x data 4 x tensor 8; a micro-batch is 1 sequence each, tensor ranks share its \
+         tokens, gradients are summed by round-once",
+        "pipeline  1f1b: 4 stages of 24 blocks; at most 2.29 % of a step is idle if backward passes cost two forward \
+         passes; a rank holds 1 to 4 micro-batches of a stage at most",
+        "places    embedding, blocks 0 to 23 | blocks 24 to 47 | blocks 48 to 71 | blocks 72 to 95, head",
+    ] {
+        assert!(summary.lines().any(|told| told == line), "{summary}");
+    }
     let summary = plan("tiny", &["parallel.data=2", "parallel.zero=0"]).to_string();
     assert!(summary.contains("data 2") && !summary.contains("owners"), "{summary}");
 }
