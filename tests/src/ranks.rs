@@ -52,7 +52,8 @@ fn step(queue: &Queue, link: Arc<dyn Link>, zero: Zero, bad: Option<(usize, f32)
     let group: Arc<dyn Collectives> = Arc::new(Composed::new(link, queue, Algorithm::RoundOnce)?);
     let mut parameters = [parameter(queue, 0)?, parameter(queue, 1)?];
     let mut parameters: Vec<_> = parameters.iter_mut().collect();
-    let options = DataOptions { zero, algorithm: Algorithm::RoundOnce, bucket_bytes: 1 };
+    let (algorithm, deterministic) = (Algorithm::RoundOnce, false);
+    let options = DataOptions { zero, algorithm, bucket_bytes: 1, deterministic };
     let mut data =
         DataParallel::new(queue, DataGroups::whole(&group), options, &mut parameters, &[2, 0])?;
     let owned: Vec<_> = parameters.iter().map(|parameter| &**parameter).collect();

@@ -11,6 +11,7 @@ use fp8lm_scaling::{Parameter, Share};
 use crate::{FP8_GRADIENTS, GRADIENTS, SCALARS, WEIGHTS};
 
 mod bucket;
+mod replicas;
 
 use bucket::{Bucket, Sum};
 
@@ -34,6 +35,10 @@ pub struct DataOptions {
     pub algorithm: Algorithm,
     /// Bytes of gradients that are summed at once.
     pub bucket_bytes: usize,
+    /// Sums in f32 by the binary tree over replicas, cast once, whatever the algorithm. Where each replica sums its
+    /// micro-batches by the tree too ([`Gradient::combine_as_tree`](fp8lm_scaling::Gradient::combine_as_tree)), a power
+    /// of two of replicas has the gradients of one that has all micro-batches, to the bit. They are sums, no means.
+    pub deterministic: bool,
 }
 
 /// The ranks that one works with.
@@ -90,7 +95,10 @@ impl DataParallel {
         for (index, parameter) in parameters.iter_mut().enumerate() {
             let is_owned = options.zero == Zero::Off || owners.get(index) == Some(&rank);
             let stays = is_owned || options.zero != Zero::Gradients;
-            let share = Share { rank, ranks, peers: peers.size(), stays };
+            let share = match options.deterministic {
+                true => Share { peers: peers.size() / ranks, stays, ..Share::default() },
+                false => Share { rank, ranks, peers: peers.size(), stays },
+            };
             parameter.gradient_mut().share(queue, share)?;
             if !is_owned {
                 parameter.disown();
@@ -142,6 +150,10 @@ impl DataParallel {
         let counters = scaled.filter(|gradient| gradient.is_scaled());
         let counters: Vec<Tensor> =
             counters.flat_map(|gradient| gradient.counters().map(Tensor::clone)).collect();
+        // Replicas that all have made one cast count it once.
+        if self.options.deterministic && !self.shares_states() && self.gradients.rank() > 0 {
+            counters.iter().try_for_each(|counter| ops::fill(queue, counter, 0.0))?;
+        }
         ops::agree(queue, self.peers.as_ref(), Reduction::Sum, &counters)
     }
 
@@ -179,6 +191,7 @@ impl DataParallel {
                 Algorithm::RoundOnce => Rounding::Once,
                 _ => Rounding::EachHop,
             },
+            as_tree: self.options.deterministic,
         };
         mem::take(&mut self.bucket).sum(&self.side, sum)
     }

@@ -37,7 +37,7 @@
 //!     noise: Noise::default(),
 //! };
 //! let algorithm = Algorithm::RoundOnce;
-//! let options = DataOptions { zero: Zero::Off, algorithm, bucket_bytes: 1 << 20 };
+//! let options = DataOptions { zero: Zero::Off, algorithm, bucket_bytes: 1 << 20, deterministic: false };
 //!
 //! let world = World::new(&Emulator::default(), WorldOptions { ranks: 2, ..Default::default() });
 //! let means = world.run(|Rank { device, link }| {

@@ -74,7 +74,8 @@ fn run(ranks: usize, zero: Zero, bucket_bytes: usize) -> Vec<End> {
 fn run_on(streams: Streams, ranks: usize, zero: Zero, bucket_bytes: usize) -> Vec<End> {
     let options = WorldOptions { ranks, streams, ..Default::default() };
     let world = World::new(&Emulator::default(), options);
-    let options = DataOptions { zero, algorithm: Algorithm::RoundOnce, bucket_bytes };
+    let options =
+        DataOptions { zero, algorithm: Algorithm::RoundOnce, bucket_bytes, deterministic: false };
     world.run(|Rank { device, link }| step(&Queue::new(device)?, link, options)).unwrap()
 }
 

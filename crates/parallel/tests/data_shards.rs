@@ -24,6 +24,8 @@ const SHAPE: [usize; 2] = [24, 20];
 const ELEMENTS: usize = SHAPE[0] * SHAPE[1];
 const STOCHASTIC: usize = 5;
 const MICRO_BATCHES: usize = 2;
+/// Of a step that is summed by a tree, on all replicas together: no power of two.
+const LEAVES: usize = 12;
 
 /// Of each tensor: its gradient, what multiplies it, mu after the step, and what casts have lost; nothing where the
 /// gradient is another rank's.
@@ -41,10 +43,33 @@ struct Gradient {
 fn shards_of_gradients_are_cut_from_the_whole() {
     for replicas in [1, 2] {
         for zero in [Zero::Off, Zero::States, Zero::Gradients] {
-            let whole = run(replicas, 1, zero);
+            let whole = run(replicas, 1, (zero, false));
             for members in [2, 4] {
                 let about = format!("{replicas} replicas of {members} shards, {zero:?}");
-                compare(&about, &whole, &run(replicas, members, zero), members);
+                compare(&about, &whole, &run(replicas, members, (zero, false)), members);
+            }
+        }
+    }
+}
+
+/// Nor does it matter how many replicas share the micro-batches, if sums go by the tree.
+#[test]
+fn replicas_by_the_tree_have_the_gradients_of_one() {
+    let one = run(1, 1, (Zero::Off, true)).swap_remove(0);
+    for replicas in [1, 2, 4] {
+        for zero in [Zero::Off, Zero::States, Zero::Gradients] {
+            for members in [1, 2] {
+                let about = format!("{replicas} replicas of {members} shards, {zero:?}, tree");
+                let parts = run(replicas, members, (zero, true));
+                let is_owned = |replica, tensor| zero == Zero::Off || tensor % replicas == replica;
+                let whole = |replica| {
+                    let gradients = one.iter().enumerate();
+                    gradients
+                        .map(|(t, g)| g.clone().filter(|_| is_owned(replica, t)))
+                        .collect::<End>()
+                };
+                let whole: Vec<_> = (0..replicas).map(whole).collect();
+                compare(&about, &whole, &parts, members);
             }
         }
     }
@@ -53,7 +78,7 @@ fn shards_of_gradients_are_cut_from_the_whole() {
 /// The test above compares what saturates, and mu that follows.
 #[test]
 fn gradients_saturate_under_a_head_room_above_one() {
-    let whole = run(2, 1, Zero::Off);
+    let whole = run(2, 1, (Zero::Off, false));
     let gradient = whole[0][0].as_ref().unwrap();
     assert_eq!(gradient.mu, 4.0);
     assert!(gradient.lost.unwrap()[0] > 0);
@@ -76,7 +101,7 @@ fn compare(about: &str, whole: &[End], parts: &[End], members: usize) {
     }
 }
 
-fn run(replicas: usize, members: usize, zero: Zero) -> Vec<End> {
+fn run(replicas: usize, members: usize, (zero, deterministic): (Zero, bool)) -> Vec<End> {
     let options = WorldOptions { ranks: replicas * members, ..Default::default() };
     let world = World::new(&Emulator::default(), options);
     let run = |Rank { device, link }: Rank| {
@@ -87,7 +112,8 @@ fn run(replicas: usize, members: usize, zero: Zero) -> Vec<End> {
         let same_shard: Vec<_> = (0..replicas).map(|r| r * members + place).collect();
         let same_replica: Vec<_> = (0..members).map(|m| replica * members + m).collect();
         let groups = [world.split(&same_shard)?, world.clone(), world.split(&same_replica)?];
-        step(&queue, groups, zero)
+        let (algorithm, bucket_bytes) = (Algorithm::RoundOnce, 700);
+        step(&queue, groups, DataOptions { zero, algorithm, bucket_bytes, deterministic })
     };
     world.run(run).unwrap()
 }
@@ -96,9 +122,15 @@ fn run(replicas: usize, members: usize, zero: Zero) -> Vec<End> {
 fn step(
     queue: &Queue,
     [replicas, peers, tensor]: [Arc<dyn Collectives>; 3],
-    zero: Zero,
+    options: DataOptions,
 ) -> Result<End> {
-    let options = DataOptions { zero, algorithm: Algorithm::RoundOnce, bucket_bytes: 700 };
+    let deterministic = options.deterministic;
+    let micro_batches = if deterministic { LEAVES / replicas.size() } else { MICRO_BATCHES };
+    // Under a tree a micro-batch is one of all; otherwise it is one of the replica.
+    let (replica, first) = match deterministic {
+        true => (0, replicas.rank() * micro_batches),
+        false => (replicas.rank(), 0),
+    };
     let owners: Vec<_> = (0..TENSORS.len()).map(|index| index % replicas.size()).collect();
     let parameters = (0..TENSORS.len()).map(|index| parameter(queue, index, &tensor));
     let mut parameters = parameters.collect::<Result<Vec<_>>>()?;
@@ -107,20 +139,23 @@ fn step(
     let mut data = DataParallel::new(queue, groups, options, &mut parameters, &owners)?;
     for (index, parameter) in parameters.iter_mut().enumerate() {
         queue.write(&[8.0f32], parameter.gradient().mu())?;
+        if deterministic {
+            parameter.gradient_mut().combine_as_tree(micro_batches);
+        }
         parameter.begin_step(queue, 0)?;
         let spec = parameter.spec().clone();
-        for micro_batch in 0..MICRO_BATCHES {
-            let part = spec.shard.slice(&gradient(index, replicas.rank(), micro_batch));
+        for micro_batch in 0..micro_batches {
+            let part = spec.shard.slice(&gradient(index, replica, first + micro_batch));
             let part = queue.upload(&part, spec.shape, TEST)?;
             parameter.gradient_mut().add(queue, part)?;
-            if micro_batch + 1 < MICRO_BATCHES {
+            if micro_batch + 1 < micro_batches {
                 parameter.gradient_mut().fold(queue)?;
             }
         }
         data.add(queue, parameter)?;
     }
     data.finish(queue, &parameters)?;
-    let kept = parameters.into_iter().map(|parameter| end(queue, parameter, zero));
+    let kept = parameters.into_iter().map(|parameter| end(queue, parameter, options.zero));
     kept.collect()
 }
 

@@ -7,7 +7,8 @@ use fp8lm_device::{Alone, Collectives, DType, Label, Queue, Reduction, Result, S
 use fp8lm_ops::{self as ops, Noise, Saturation, ScaleRule, Use};
 
 use crate::{
-    Accumulation, GradientCast, GradientFormat, HeadRoom, Meter, Reading, SCALES, meter::Scales,
+    Accumulation, GradientCast, GradientFormat, HeadRoom, Meter, Reading, SCALES, TreeSum,
+    meter::Scales,
 };
 
 /// The gradient of one parameter.
@@ -28,8 +29,10 @@ pub struct Gradient {
     meter: Meter,
     /// Codes of a sum over ranks that are the format's largest, U64 [1].
     largest: Tensor,
-    /// What was added and not cast yet.
+    /// What was added and not cast yet; of the last micro-batch alone, if there is a tree.
     pending: Option<Tensor>,
+    /// The sum over micro-batches, where it goes by a tree.
+    tree: Option<TreeSum>,
     /// Whether `values` holds an earlier part of this step's sum.
     started: bool,
     /// Ranks whose mean it becomes, and those with its other shards.
@@ -101,6 +104,7 @@ impl Gradient {
             meter: Meter::new(queue)?,
             largest: queue.upload(&[0u64], 1, SCALES)?,
             pending: None,
+            tree: None,
             started: false,
             share: Share::default(),
             scalars: Arc::new(Alone),
@@ -133,6 +137,15 @@ impl Gradient {
         Ok(())
     }
 
+    /// Sums so many micro-batches of each step by a [`TreeSum`] in f32, whatever format it is kept in, and casts the
+    /// sum once. They come in order, and [`fold`](Self::fold) ends each.
+    ///
+    /// So a sum of d times as many micro-batches, d a power of two, has the same bits if d ranks sum a part each and
+    /// their sums are added by the same tree before the cast.
+    pub fn combine_as_tree(&mut self, micro_batches: usize) {
+        self.tree = Some(TreeSum::new(micro_batches));
+    }
+
     /// Rounds it stochastically from now on.
     pub fn set_noise(&mut self, noise: Noise) {
         self.noise = Some(noise);
@@ -142,6 +155,9 @@ impl Gradient {
     pub fn begin(&mut self, queue: &Queue) -> Result<()> {
         self.started = false;
         self.pending = None;
+        if let Some(tree) = &mut self.tree {
+            tree.clear();
+        }
         self.casts = 0;
         ops::fill(queue, &self.meter.amax, 0.0)?;
         ops::fill(queue, &self.largest, 0.0)?;
@@ -151,6 +167,9 @@ impl Gradient {
     /// Adds the gradient of one micro-batch, F32 of the parameter's shape. Its memory may be
     /// reused for the sum.
     pub fn add(&mut self, queue: &Queue, gradient: Tensor) -> Result<()> {
+        if self.tree.is_some() {
+            return self.add_pending(queue, gradient);
+        }
         if !self.is_scaled() {
             let first = !std::mem::replace(&mut self.started, true);
             let values = self.values(queue)?;
@@ -160,29 +179,33 @@ impl Gradient {
             };
         }
         self.fold(queue)?;
-        if let Some(sum) = &self.pending {
-            return ops::accumulate(queue, &gradient, sum);
-        }
-        if self.started {
+        if self.pending.is_none() && self.started {
             let values = self.values(queue)?;
             ops::accumulate_dequantized(queue, &values, &self.scale_inv, &gradient)?;
         }
-        self.pending = Some(gradient);
-        Ok(())
+        self.add_pending(queue, gradient)
     }
 
-    /// Casts what was added, if micro-batches are summed in the gradient's own format: its memory is then free for
-    /// others until the next is added.
+    /// Ends a micro-batch. Casts what was added, if micro-batches are summed in the gradient's own format: its memory
+    /// is then free for others until the next is added.
     pub fn fold(&mut self, queue: &Queue) -> Result<()> {
-        match self.format.accumulation {
-            Accumulation::Native => self.cast(queue),
-            Accumulation::F32 => Ok(()),
+        match (&mut self.tree, self.format.accumulation) {
+            (Some(tree), _) => match self.pending.take() {
+                Some(leaf) => tree.add(queue, leaf),
+                None => Ok(()),
+            },
+            (None, Accumulation::Native) => self.cast(queue),
+            (None, Accumulation::F32) => Ok(()),
         }
     }
 
     /// Ends the sum over micro-batches, of this rank alone. Of none it is 0.
     pub fn finish(&mut self, queue: &Queue) -> Result<()> {
-        self.cast(queue)?;
+        self.fell(queue)?;
+        match self.is_scaled() {
+            true => self.cast(queue)?,
+            false => self.store(queue)?,
+        }
         match self.started {
             true => Ok(()),
             false => ops::fill(queue, &self.values(queue)?, 0.0),
@@ -198,6 +221,7 @@ impl Gradient {
             self.leave();
             return Ok(Unreduced::Plain(values));
         }
+        self.fell(queue)?;
         let gradient = match self.pending.take() {
             Some(gradient) => gradient,
             None => self.held(queue)?,
@@ -291,6 +315,26 @@ impl Gradient {
         Ok(values)
     }
 
+    /// Adds it to what is not cast yet.
+    fn add_pending(&mut self, queue: &Queue, gradient: Tensor) -> Result<()> {
+        if let Some(sum) = &self.pending {
+            return ops::accumulate(queue, &gradient, sum);
+        }
+        self.pending = Some(gradient);
+        Ok(())
+    }
+
+    /// Makes what the tree has summed pending, if there is a tree and it has.
+    fn fell(&mut self, queue: &Queue) -> Result<()> {
+        let Some(tree) = &mut self.tree else { return Ok(()) };
+        if let Some(leaf) = self.pending.take() {
+            tree.add(queue, leaf)?;
+        }
+        self.pending = tree.take(queue)?;
+        self.started |= self.pending.is_some();
+        Ok(())
+    }
+
     /// The sum that was cast already, in f32.
     fn held(&mut self, queue: &Queue) -> Result<Tensor> {
         let held = queue.alloc(DType::F32, self.shape, ops::ACTIVATIONS)?;
@@ -307,6 +351,12 @@ impl Gradient {
         if !self.share.stays {
             self.values = None;
         }
+    }
+
+    /// Keeps what is pending, if something is, of a gradient in f32.
+    fn store(&mut self, queue: &Queue) -> Result<()> {
+        let Some(sum) = self.pending.take() else { return Ok(()) };
+        ops::cast_into(queue, &sum, &self.values(queue)?)
     }
 
     /// Casts what is pending, if something is, under a scale of this rank's own, or of all shards.

@@ -22,6 +22,11 @@ pub struct GradientCast {
 }
 
 impl GradientCast {
+    /// What is cast, F32.
+    pub fn gradient(&self) -> &Tensor {
+        &self.gradient
+    }
+
     /// The gradient's amax, F32 `[1]`, into `amax`.
     pub fn amax(&self, queue: &Queue, amax: &Tensor) -> Result<()> {
         ops::amax(queue, &self.gradient, amax)

@@ -45,6 +45,7 @@ mod recipe;
 mod recipes;
 mod shard;
 mod stored;
+mod tree;
 mod wire;
 
 pub use casts::{Cast, Casts, Columns, Gemm, Granularity, Scaling, Source};
@@ -63,4 +64,5 @@ pub use recipe::{
 pub use recipes::{NAMES, recipe};
 pub use shard::Shard;
 pub use stored::Stored;
+pub use tree::TreeSum;
 pub use wire::{Wire, WireFormat};

@@ -2,7 +2,10 @@
 
 use fp8lm_collectives::{Codes, Owner, Rounding, agree_amaxes, reduce_codes_of_shards};
 use fp8lm_device::{Collectives, DType, Pending, Queue, Reduction, Result, Tensor};
+use fp8lm_ops as ops;
 use fp8lm_scaling::{GradientCast, SCALES, Unreduced};
+
+use super::replicas;
 
 /// Gradients that wait for their sum, each with the rank that it is for.
 #[derive(Debug, Default)]
@@ -25,6 +28,8 @@ pub(super) struct Sum<'a> {
     pub(super) scalars: &'a dyn Collectives,
     /// Where sums in FP8 are rounded.
     pub(super) rounding: Rounding,
+    /// Whether they are summed in f32, by a tree, before they are cast.
+    pub(super) as_tree: bool,
 }
 
 impl Bucket {
@@ -48,10 +53,31 @@ impl Bucket {
 
     /// Sums what is in it.
     pub(super) fn sum(self, queue: &Queue, sum: Sum<'_>) -> Result<()> {
+        if sum.as_tree {
+            return self.sum_as_tree(queue, sum);
+        }
         let started = self.plain.iter().map(|(values, owner)| start(queue, sum, values, *owner));
         let started = started.collect::<Result<Vec<_>>>()?;
         self.sum_scaled(queue, sum)?;
         started.into_iter().try_for_each(|pending| pending.wait(queue))
+    }
+
+    /// Sums all in f32, and casts what is in FP8 where it is owned.
+    fn sum_as_tree(&self, queue: &Queue, sum: Sum<'_>) -> Result<()> {
+        let plain = self.plain.iter().map(|(values, owner)| (values, *owner));
+        let scaled = self.scaled.iter().map(|(cast, owner)| (cast.gradient(), *owner));
+        let all: Vec<_> = plain.chain(scaled).collect();
+        replicas::sum(queue, sum.plain, &all)?;
+        if self.scaled.is_empty() {
+            return Ok(());
+        }
+        let is_own = |owner: Owner| owner == Owner::All || owner == Owner::Rank(sum.plain.rank());
+        let own = || self.scaled.iter().enumerate().filter(|(_, (_, owner))| is_own(*owner));
+        let amaxes = queue.alloc(DType::F32, self.scaled.len(), SCALES)?;
+        ops::fill(queue, &amaxes, 0.0)?;
+        own().try_for_each(|(index, (cast, _))| cast.amax(queue, &amaxes.element(index)))?;
+        agree_amaxes(sum.scalars, queue, &amaxes)?.wait(queue)?;
+        own().try_for_each(|(index, (cast, _))| cast.run(queue, &amaxes.element(index)))
     }
 
     /// Casts under scales that the ranks agree on, and sums the codes.

@@ -54,13 +54,14 @@ impl Plan {
 
     /// How data-parallel ranks work together.
     pub fn data_options(&self) -> DataOptions {
-        let ParallelConfig { zero, algorithm, bucket_mib, .. } = self.config.parallel;
+        let ParallelConfig { zero, algorithm, bucket_mib, deterministic, .. } =
+            self.config.parallel;
         let zero = match zero {
             0 => Zero::Off,
             1 => Zero::States,
             _ => Zero::Gradients,
         };
         let bucket_bytes = usize::try_from(bucket_mib << 20).unwrap_or(usize::MAX);
-        DataOptions { zero, algorithm, bucket_bytes }
+        DataOptions { zero, algorithm, bucket_bytes, deterministic }
     }
 }

@@ -83,7 +83,8 @@ fn note(Rank { device, link }: Rank, program: &Program) -> Result<Vec<(usize, f3
     let (rank, queue) = (link.rank(), Queue::new(device)?);
     let group = Composed::new(link, &queue, Algorithm::default())?;
     let channel = group.channel(&[0, 1], PIPELINE)?;
-    let pipeline = Pipeline::new(&queue, &channel, [1, 1], DType::F32, WireFormat::Activations)?;
+    let pipeline =
+        Pipeline::new(&queue, Some(&channel), [1, 1], DType::F32, WireFormat::Activations)?;
     let mut stage = Noting { rank, ..Noting::default() };
     pipeline.run(&queue, program, &mut [&mut stage])?;
     let inputs = stage.inputs.iter().map(|(m, input)| Ok((*m, queue.download::<f32>(input)?[0])));
