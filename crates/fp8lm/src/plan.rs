@@ -17,8 +17,9 @@ pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode> {
     if plan.ranks() > 1 {
         text += &format!("\n{}", plan.traffic_table());
     }
-    for volume in plan.volumes() {
-        text += &format!("\n{volume}");
+    let volumes = plan.volume_table();
+    if !volumes.is_empty() {
+        text += &format!("\n{volumes}");
     }
     io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)

@@ -129,8 +129,8 @@ impl Add for StashBytes {
 
     fn add(self, other: Self) -> Self {
         Self {
-            activations: self.activations + other.activations,
-            scales: self.scales + other.scales,
+            activations: self.activations.saturating_add(other.activations),
+            scales: self.scales.saturating_add(other.scales),
         }
     }
 }

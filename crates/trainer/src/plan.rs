@@ -13,6 +13,7 @@ use crate::config::{Config, ConfigError, OptimizerConfig};
 
 mod activations;
 mod holding;
+mod kept;
 mod layout;
 mod memory;
 mod ranks;
@@ -46,6 +47,8 @@ pub struct Plan {
     holdings: Vec<Holding>,
     /// Of each rank.
     memory: Vec<Vec<PlannedRow>>,
+    /// Of each place of the pipeline.
+    kept: Vec<u64>,
     /// Of all ranks.
     traffic: Vec<PlannedTraffic>,
     /// Gradients and weights of one rank, as FP8-LM counts them.
@@ -63,6 +66,7 @@ impl Plan {
         let tensors = Tensors::new(&config.model, &recipe)?;
         let holdings = Holding::of_places(&tensors, &stages, parallel)?;
         let memory = memory::by_rank(&mesh, &stages, &holdings)?;
+        let kept = kept::by_place(&config, &recipe, &stages)?;
         let traffic = traffic::of_a_step(&holdings, &stages, &config, &recipe)?;
         let gradient_volume = traffic::published(&tensors, &config)?;
         let tensors: Vec<_> = tensors.whole().cloned().collect();
@@ -75,6 +79,7 @@ impl Plan {
             tensors,
             holdings,
             memory,
+            kept,
             traffic,
             gradient_volume,
             bytes_per_parameter,
@@ -171,6 +176,12 @@ impl Plan {
         table::render(&self.memory, usage)
     }
 
+    /// The bytes of activations that a rank keeps at most between forward and backward passes, of each place along the
+    /// pipeline.
+    pub fn kept_by_place(&self) -> &[u64] {
+        &self.kept
+    }
+
     /// What all ranks send in a step, a row a kind.
     pub fn traffic(&self) -> &[PlannedTraffic] {
         &self.traffic
@@ -193,6 +204,20 @@ impl Plan {
         let columns = self.traffic.iter().filter(|row| row.label == COLUMNS).cloned();
         let micro_batches = self.ranks() * self.micro_batches_of_a_rank();
         Volume::of(&columns.collect::<Vec<_>>(), micro_batches as u64)
+    }
+
+    /// Both as a text table: of plans with ranks along other axes than the data-parallel one.
+    pub fn volume_table(&self) -> String {
+        let mut volumes = Vec::new();
+        let is_cut = self.config.parallel.tensor > 1 || self.stages() > 1;
+        if is_cut && self.config.parallel.data > 1 {
+            volumes.push(("gradients and weights, a rank and step", self.gradient_volume()));
+        }
+        if self.config.parallel.tensor > 1 {
+            let name = "inputs of column-parallel linears, a rank and micro-batch";
+            volumes.push((name, self.activation_volume()));
+        }
+        wire::render_volumes(&volumes)
     }
 
     /// Bytes for each parameter that the recipe manages in FP8, scales not counted, on a rank that shares nothing.

@@ -24,6 +24,21 @@ fn the_papers_largest_model_is_planned_on_any_machine() {
     assert_eq!(line(&text, "owners")[..4], ["owners", "ZeRO", "1,", "greedy:"]);
     assert_eq!(line(&text, "memory of a rank").len(), 11, "{text}");
     assert_eq!(line(&text, "FP8 gradients").last(), Some(&"0.25"));
+    // FP8-LM, tables 5 and 7.
+    let published = [
+        ("gpt-175b", "3.94", "5.91", "8.26", "23.44"),
+        ("gpt-13b", "3.12", "4.69", "12.36", "34.34"),
+    ];
+    for (preset, codes, plain, fp8, bf16) in published {
+        let text = plan(&["--preset", preset]);
+        for (start, fp8, bf16) in
+            [("inputs of column-parallel", codes, plain), ("gradients and weights", fp8, bf16)]
+        {
+            let told = line(&text, start).join(" ");
+            let [fp8, bf16] = [fp8, bf16].map(|gib| format!("({gib} GiB)"));
+            assert!(told.contains(&fp8) && told.contains(&bf16), "{preset}: {told}");
+        }
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ impl Config {
     }
 
     /// Tokens of a micro-batch on one data-parallel rank.
-    pub(super) fn tokens_of_a_rank(&self) -> usize {
+    pub(crate) fn tokens_of_a_rank(&self) -> usize {
         let ranks = if self.parallel.deterministic { 1 } else { self.parallel.data };
         self.data.batch / ranks * self.model.context
     }

@@ -8,7 +8,7 @@ use fp8lm_optim::Schedule;
 use fp8lm_parallel::Partition;
 use fp8lm_scaling::{Precision, Recipe};
 
-use super::{Plan, Volume};
+use super::Plan;
 use crate::text::{bytes, grouped, trimmed};
 
 impl fmt::Display for Plan {
@@ -24,26 +24,8 @@ impl fmt::Display for Plan {
             self.fmt_pipeline(f)?;
             self.fmt_places(f)?;
         }
+        self.fmt_kept(f)?;
         self.fmt_schedule(f)
-    }
-}
-
-impl Plan {
-    /// What the ranks send as FP8-LM counts it, a line each: of plans that have what it counts.
-    pub fn volumes(&self) -> Vec<String> {
-        let line = |what: &str, Volume { bytes: sent, bf16 }: Volume| {
-            format!("{what}: {}, of bf16 {}\n", bytes(sent), bytes(bf16))
-        };
-        let mut lines = Vec::new();
-        if self.stages() > 1 && self.replicas() > 1 {
-            let what = "gradients and weights, a rank with both tables and step";
-            lines.push(line(what, self.gradient_volume()));
-        }
-        if self.config.parallel.tensor > 1 {
-            let what = "activations of column-parallel linears, a rank and micro-batch";
-            lines.push(line(what, self.activation_volume()));
-        }
-        lines
     }
 }
 
@@ -132,6 +114,14 @@ impl Plan {
         let spread = partitions().map(Partition::spread).fold(0.0, f64::max);
         let spread = trimmed(100.0 * spread);
         writeln!(f, "owners    ZeRO {zero}, {rule}: {least} to {most} a rank, spread {spread} %")
+    }
+
+    fn fmt_kept(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let least = bytes(self.kept.iter().copied().min().unwrap_or(0));
+        let most = bytes(self.kept.iter().copied().max().unwrap_or(0));
+        let range = if least == most { most } else { format!("{least} to {most}") };
+        let recompute = self.config.run.recompute;
+        writeln!(f, "kept      at most {range} of activations a rank, recompute {recompute}")
     }
 
     fn fmt_schedule(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

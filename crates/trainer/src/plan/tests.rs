@@ -98,6 +98,7 @@ fn what_follows_from_the_quickstart() {
          recipe    fp8lm-3, 7 bytes a linear parameter: working e4m3, gradient e4m3:pow2, master \
          f16:pow2, moments e4m3:pow2 and f16:pow2\n\
          tokens    2,048 a step (1 x 8 sequences of 256), 614,400 in 300 steps\n\
+         kept      at most 62,988,288 (60.1 MiB) of activations a rank, recompute none\n\
          schedule  learning rate up to 1e-3 in 20 steps, cosine to 1e-4"
     );
 }

@@ -9,7 +9,7 @@ use fp8lm_device::{DType, Label};
 use fp8lm_parallel::{FP8_GRADIENTS, GRADIENTS, SCALARS, WEIGHTS};
 
 use super::{sharing::Sharing, tensors::PlannedTensor};
-use crate::text::{align, bytes, trimmed};
+use crate::text::{align, bytes, grouped, trimmed};
 
 /// The planned traffic of one kind in a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +89,21 @@ pub(super) fn render(traffic: &[PlannedTraffic], ranks: usize) -> String {
     align(&lines)
 }
 
+/// What FP8-LM counts of it, by a name; empty where it counts nothing.
+pub(super) fn render_volumes(volumes: &[(&str, Volume)]) -> String {
+    if volumes.is_empty() {
+        return String::new();
+    }
+    let bytes = |bytes: u64| format!("{} ({:.2} GiB)", grouped(bytes), bytes as f64 / GIB);
+    let cells = |(name, Volume { bytes: sent, bf16 }): &(&str, Volume)| {
+        let ratio = trimmed(*sent as f64 / *bf16 as f64);
+        [(*name).to_owned(), bytes(*sent), bytes(*bf16), ratio]
+    };
+    let mut lines = vec![VOLUMES.map(str::to_owned)];
+    lines.extend(volumes.iter().map(cells));
+    align(&lines)
+}
+
 fn cells(name: &str, sent: Option<u64>, bf16: u64, ranks: usize) -> [String; 4] {
     let mean = |sum: u64| bytes((sum as f64 / ranks as f64).round() as u64);
     let ratio = sent.filter(|_| bf16 > 0).map(|sent| trimmed(sent as f64 / bf16 as f64));
@@ -97,4 +112,6 @@ fn cells(name: &str, sent: Option<u64>, bf16: u64, ranks: usize) -> [String; 4] 
 }
 
 const HEAD: [&str; 4] = ["on the wire, a rank and step", "planned bytes", "bytes of bf16", "ratio"];
+const VOLUMES: [&str; 4] = ["as FP8-LM counts", "planned bytes", "bytes of bf16", "ratio"];
+const GIB: f64 = (1u64 << 30) as f64;
 const NONE: &str = "-";

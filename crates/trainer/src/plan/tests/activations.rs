@@ -113,6 +113,23 @@ fn a_pipeline_idles_as_its_schedule_says() {
     assert_eq!(idle(&["parallel.schedule=dualpipe-v"]), 2.0 / 50.0);
 }
 
+/// One micro-batch on one rank; of pipelines as many as the schedule holds, at the stage that keeps most.
+#[test]
+fn what_is_kept_goes_by_recomputation_and_schedule() {
+    let kept = |sets: &[&str]| plan("quickstart", sets).kept_by_place().to_vec();
+    let whole = kept(&[]);
+    let modes =
+        ["none", "selective", "full"].map(|mode| kept(&[&format!("run.recompute={mode}")])[0]);
+    assert!(modes[0] == whole[0] && modes.is_sorted_by(|more, less| more > less), "{modes:?}");
+    let sets = ["parallel.pipeline=4", "data.micro_batches=8"];
+    let places = kept(&sets);
+    assert_eq!((places[0], places[1], places.len()), (4 * (places[2] / 2), 3 * (places[2] / 2), 4));
+    // Four stages and the tail, which the last one has, once each.
+    assert_eq!(3 * (places[2] / 2) + places[3], whole[0]);
+    let all_at_once = kept(&[&sets[..], &["parallel.schedule=gpipe"]].concat());
+    assert_eq!(all_at_once[0], 8 * (places[2] / 2));
+}
+
 #[test]
 fn the_summary_tells_of_the_pipeline() {
     let sets = [
