@@ -114,7 +114,7 @@ impl DataParallel {
             weights: replicas.labelled(WEIGHTS),
             scalars: replicas.labelled(SCALARS),
             peers: peers.labelled(SCALARS),
-            peers_fp8: peers.labelled(FP8_GRADIENTS),
+            peers_fp8: peers.labelled(SCALARS),
             side: queue.fork()?,
             bucket: Bucket::default(),
         })

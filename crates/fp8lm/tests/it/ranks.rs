@@ -145,6 +145,34 @@ fn what_is_sent_is_what_the_formula_says() {
     }
 }
 
+/// Label by label, but for scalars.
+#[test]
+fn meshes_send_what_is_planned() {
+    let meshes: [&[&str]; 6] = [
+        &["parallel.pipeline=2"],
+        &["parallel.pipeline=2", "parallel.data=2", "parallel.zero=0"],
+        &["parallel.pipeline=2", "parallel.schedule=interleaved", "parallel.chunks=2"],
+        &["parallel.pipeline=4", "parallel.schedule=dualpipe", "recipe.name=bf16"],
+        &["parallel.pipeline=2", "parallel.schedule=dualpipe-v", "recipe.name=fp32"],
+        &["parallel.pipeline=4", "recipe.pipeline_wire=e4m3", "parallel.data=2"],
+    ];
+    for mesh in meshes {
+        let plan = plan(&[mesh, &["model.layers=4", "data.micro_batches=8"]].concat());
+        let options = WorldOptions { ranks: plan.ranks(), ..Default::default() };
+        let sent = World::new(&Emulator::default(), options).run(|Rank { device, link }| {
+            let mut trainer = Trainer::join(&Place { device, link: Some(link) }, plan.clone())?;
+            trainer.step()?;
+            Ok::<_, fp8lm_trainer::Error>(trainer.traffic().clone())
+        });
+        let sent = sent.unwrap();
+        for row in plan.traffic().iter().filter(|row| row.label != SCALARS) {
+            let of_kind = sent.iter().flatten().filter(|((label, _), _)| *label == row.label);
+            let bytes: u64 = of_kind.map(|(_, bytes)| bytes).sum();
+            assert_eq!(Some(bytes), row.bytes, "{mesh:?}: {}", row.label);
+        }
+    }
+}
+
 /// On as many ranks, some own nothing of a kind, and the first rank speaks for all.
 #[test]
 fn the_first_rank_knows_the_memory_of_all() {

@@ -6,8 +6,8 @@ use fp8lm_scaling::{Recipe, RecipeError};
 use super::stages::Stages;
 use crate::config::Config;
 
-/// Bytes that a rank keeps at most, of each place along the pipeline: of as many micro-batches as its schedule holds, at
-/// the one of its stages that keeps most.
+/// Bytes that a rank keeps at most, of each place along the pipeline: of as many micro-batches as its schedule holds,
+/// at the one of its stages that keeps most.
 pub(super) fn by_place(
     config: &Config,
     recipe: &Recipe,
