@@ -148,13 +148,15 @@ fn what_is_sent_is_what_the_formula_says() {
 /// Label by label, but for scalars.
 #[test]
 fn meshes_send_what_is_planned() {
-    let meshes: [&[&str]; 6] = [
+    let meshes: [&[&str]; 8] = [
         &["parallel.pipeline=2"],
         &["parallel.pipeline=2", "parallel.data=2", "parallel.zero=0"],
         &["parallel.pipeline=2", "parallel.schedule=interleaved", "parallel.chunks=2"],
         &["parallel.pipeline=4", "parallel.schedule=dualpipe", "recipe.name=bf16"],
         &["parallel.pipeline=2", "parallel.schedule=dualpipe-v", "recipe.name=fp32"],
         &["parallel.pipeline=4", "recipe.pipeline_wire=e4m3", "parallel.data=2"],
+        &["parallel.deterministic=true", "parallel.data=4", "parallel.zero=0"],
+        &["parallel.deterministic=true", "parallel.data=2", "parallel.pipeline=2"],
     ];
     for mesh in meshes {
         let plan = plan(&[mesh, &["model.layers=4", "data.micro_batches=8"]].concat());
@@ -162,6 +164,7 @@ fn meshes_send_what_is_planned() {
         let sent = World::new(&Emulator::default(), options).run(|Rank { device, link }| {
             let mut trainer = Trainer::join(&Place { device, link: Some(link) }, plan.clone())?;
             trainer.step()?;
+            trainer.expect_planned_memory()?;
             Ok::<_, fp8lm_trainer::Error>(trainer.traffic().clone())
         });
         let sent = sent.unwrap();

@@ -29,7 +29,7 @@ pub(super) fn of_a_step(
     for (place, Holding { tensors, sharing, .. }) in holdings.iter().enumerate() {
         // Places with the same weights are one group.
         if stages.mirrors(place).first() == Some(&place) {
-            let group = wire::traffic(tensors, sharing);
+            let group = wire::traffic(tensors, sharing, config.parallel.deterministic);
             for (kind, of_group) in kinds.iter_mut().zip(&group) {
                 kind.join(of_group, config.parallel.tensor as u64);
             }
@@ -42,9 +42,10 @@ pub(super) fn of_a_step(
 
 /// Of one rank, as FP8-LM counts.
 pub(super) fn published(tensors: &Tensors, config: &Config) -> Result<Volume, ConfigError> {
-    let ParallelConfig { data, tensor, pipeline, zero, partition, .. } = config.parallel;
+    let ParallelConfig { data, tensor, pipeline, zero, partition, deterministic, .. } =
+        config.parallel;
     let part = Part { blocks: 0..config.model.layers / pipeline, first: true, last: true };
     let mut tensors = tensors.of(&[part], tensor);
     let sharing = Sharing::new(&mut tensors, data, zero, partition)?;
-    Ok(Volume::of(&wire::traffic(&tensors, &sharing), data as u64))
+    Ok(Volume::of(&wire::traffic(&tensors, &sharing, deterministic), data as u64))
 }

@@ -22,14 +22,21 @@ pub struct PlannedTraffic {
     pub bf16: u64,
 }
 
-/// The traffic of gradients and weights by kind, of one group of replicas.
-pub(super) fn traffic(tensors: &[PlannedTensor], sharing: &Sharing) -> [PlannedTraffic; 3] {
+/// The traffic of gradients and weights by kind, of one group of replicas. Sums along one tree are of f32.
+pub(super) fn traffic(
+    tensors: &[PlannedTensor],
+    sharing: &Sharing,
+    deterministic: bool,
+) -> [PlannedTraffic; 3] {
     let [mut fp8, mut plain, mut weights] = [FP8_GRADIENTS, GRADIENTS, WEIGHTS]
         .map(|label| PlannedTraffic { label, bytes: Some(0), bf16: 0 });
     let peers = sharing.replicas as u64 - 1;
     let trips = if sharing.has_owners() { 1 } else { 2 };
     for tensor in tensors {
-        let gradient = tensor.precision.gradient.format.dtype;
+        let gradient = match deterministic {
+            true => DType::F32,
+            false => tensor.precision.gradient.format.dtype,
+        };
         let kind = if gradient == DType::F32 { &mut plain } else { &mut fp8 };
         kind.add((trips * peers).saturating_mul(tensor.elements), gradient, DType::F32);
         let replica = tensor.precision.working.unwrap_or(tensor.precision.master.dtype);
