@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use fp8lm_parallel::Schedule;
 
 use crate::backend::Backend;
 
@@ -20,6 +21,8 @@ pub(crate) enum Command {
     Train(TrainArgs),
     /// Says what a run would come to, without training: memory of each rank, bytes between them.
     Plan(PlanArgs),
+    /// Draws when each rank of a pipeline does what, and says how long it idles and what it holds.
+    Schedule(ScheduleArgs),
     /// Writes text with a trained model.
     Generate(GenerateArgs),
     /// Computes one operation on tensors in files, bit for bit as Hopper does.
@@ -175,6 +178,42 @@ pub(crate) struct EmulateArgs {
     pub(crate) list: bool,
 }
 
+/// Which pipeline, and what its work costs.
+#[derive(Args, Debug)]
+#[command(args_override_self = true)]
+pub(crate) struct ScheduleArgs {
+    /// The schedule (see `fp8lm schedule --list`).
+    #[arg(value_name = "NAME", required_unless_present = "list")]
+    pub(crate) name: Option<Schedule>,
+    /// Stages: a rank each, two a rank of dualpipe-v. Each is cut in `--chunks` by interleaved.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(..=1024))]
+    pub(crate) stages: u32,
+    /// Micro-batches of a step.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(..=65536))]
+    pub(crate) microbatches: u32,
+    /// Stages a rank, of interleaved alone, which has 2 by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=64))]
+    pub(crate) chunks: Option<u32>,
+    /// What the forward pass of a stage costs, in any unit of time.
+    #[arg(long, value_name = "TIME", default_value_t = 1.0, value_parser = time)]
+    pub(crate) forward: f64,
+    /// What the backward pass of a stage costs, gradients of input and weights together.
+    #[arg(long, value_name = "TIME", default_value_t = 2.0, value_parser = time)]
+    pub(crate) backward: f64,
+    /// What the gradients of the weights cost, a part of the backward pass; by default half of it.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) weight: Option<f64>,
+    /// What a forward and a backward pass cost that overlap; by default as much as one after the other.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) overlapped: Option<f64>,
+    /// Draws to this SVG file as well.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Prints the names of all schedules, and what they do.
+    #[arg(long, exclusive = true)]
+    pub(crate) list: bool,
+}
+
 /// What to print.
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
@@ -186,5 +225,12 @@ fn temperature(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
         _ => Err("expected a number that is 0 or more".into()),
+    }
+}
+
+fn time(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
+        _ => Err("expected a number above 0".into()),
     }
 }

@@ -16,6 +16,7 @@ mod list;
 mod plan;
 mod progress;
 mod ranks;
+mod schedule;
 mod selftest;
 mod stop;
 mod train;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Train(args) => train::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Schedule(args) => schedule::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Emulate(args) => emulate::run(&args),
         Command::Devices(args) => devices::run(&args),

@@ -13,3 +13,4 @@ mod plan;
 mod program;
 mod ranks;
 mod resume;
+mod schedule;
