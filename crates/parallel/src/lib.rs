@@ -60,6 +60,19 @@
 //! assert_eq!(means.expect("ranks that agree"), [[2.0, 2.5, 3.0, 3.5]; 2]);
 //! ```
 //!
+//! A [`Schedule`] says what each rank of a pipeline does, as data; a [`Timeline`] says when, and how long it idles:
+//!
+//! ```
+//! use fp8lm_parallel::{Costs, PipelineShape, Schedule, Timeline};
+//!
+//! let costs = Costs { forward: 1.0, backward: 2.0, weight: 1.0, overlapped: 3.0 };
+//! let shape = PipelineShape { ranks: 16, chunks: 1, micro_batches: 32 };
+//! let bubble = |schedule: Schedule| Ok(Timeline::new(&schedule.program(shape)?, costs)?.bubble());
+//! assert_eq!(bubble(Schedule::OneFOneB)?, 45.0);
+//! assert_eq!(bubble(Schedule::DualPipe)?, 14.0);
+//! # Ok::<(), fp8lm_parallel::Error>(())
+//! ```
+//!
 //! Limits: tensors are never split between owners; experts and contexts have no axis.
 
 mod data;
