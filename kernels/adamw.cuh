@@ -13,16 +13,13 @@ struct State {
     DEVICE bool needs_amax() const { return rule == EXACT || rule == POW2; }
 };
 
-// What stands in scratch after the first entry, for states whose scale follows from amax.
-struct Scales {
-    u32 amax;
-    // One over the old scale.
-    f32 inverse;
+// What stands in scratch after the first entry: one over the old scales of states whose scale follows from amax.
+struct Inverses {
+    f32 master, m, v;
 };
 
-struct Scratch {
-    Scales master, m, v;
-};
+// What of a step a launch makes: bits of an argument.
+enum Phase : u32 { FIND = 1, STORE = 2 };
 
 // What rounds up or down at random, of whom, and with which numbers.
 struct Noise {
@@ -30,6 +27,8 @@ struct Noise {
     u32 chosen;
     u64 seed;
     u32 tensor, step;
+    // The number of the first element's word.
+    u64 first;
 };
 
 // The arguments of a launch.
@@ -37,7 +36,10 @@ struct AdamW {
     View grad, grad_scale_inv, clip, corrections, skip;
     State master, m, v;
     f32 lr, beta1, beta2, eps, decay;
-    Scratch* scratch;
+    Inverses* inverses;
+    // The bits of the new states' largest magnitudes: of master, m and v.
+    u32* amaxes;
+    u32 phases;
     Noise noise;
 
     DEVICE bool skips() const { return skip.as<u32>()[0] != 0; }
@@ -73,11 +75,11 @@ struct Step {
 DEVICE f32 fp_max_of(u32 dtype) { return dtype == F16 ? 65504.0f : dtype == E4M3 ? 448.0f : 57344.0f; }
 
 // What values are multiplied by when read.
-DEVICE f32 inverse_of(const State& x, const Scales& scales) { return x.needs_amax() ? scales.inverse : 1.0f; }
+DEVICE f32 inverse_of(const State& x, f32 inverse) { return x.needs_amax() ? inverse : 1.0f; }
 
 // The scale that new values are stored under.
-DEVICE f32 new_scale(const State& x, const Scales& scales) {
-    return x.needs_amax() ? scale_for(x.rule, scales.amax, fp_max_of(x.values.dtype)) : 1.0f;
+DEVICE f32 new_scale(const State& x, u32 amax) {
+    return x.needs_amax() ? scale_for(x.rule, amax, fp_max_of(x.values.dtype)) : 1.0f;
 }
 
 // The elements from i on, still under the scale of the tensor.
@@ -118,7 +120,8 @@ DEVICE void store_state(const State& x, u64 i, Group& g, f32 scale, const Noise&
         for (u32 k = 0; k < GROUP; k++) g.v[k] = mul_rn(g.v[k], scale);
     }
     if (noise.chosen & draw.bit) {
-        round_group({noise.seed, noise.tensor, 8 * noise.step + draw.use}, x.values.dtype, i, g);
+        const Stream stream = {noise.seed, noise.tensor, 8 * noise.step + draw.use};
+        round_group(group_words(stream, noise.first + i), x.values.dtype, g);
     }
     store_group(x.values, i, g);
 }

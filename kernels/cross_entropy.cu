@@ -107,7 +107,7 @@ extern "C" __global__ void __launch_bounds__(1024) cross_entropy_gradient(View l
     for_rows(rows, [&](u64 r) {
         const View x = part(logits, r * cols, cols), dx = part(dlogits, r * cols, cols);
         const f32 max = load(maxima, r), z = load(sums, r);
-        store_gradients(x, dx, max, z, u64(targets.as<u32>()[r]) - first, gradient_scale);
         if (threadIdx.x == 0) store(loss, r, sub_rn(add_rn(max, log_f32(z)), load(sums, u64(rows) + r)));
+        store_gradients(x, dx, max, z, u64(targets.as<u32>()[r]) - first, gradient_scale);
     });
 }

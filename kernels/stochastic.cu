@@ -9,32 +9,6 @@
 // Groups that a thread takes before its block tells of them.
 constexpr u32 ROUNDS = 4;
 
-// The random words of a group.
-struct GroupWords {
-    u32 w[GROUP];
-};
-
-// The words of the elements from i on, where i may lie inside a block of four words.
-DEVICE GroupWords group_words(const Stream& stream, u64 i) {
-    const u32 skipped = u32(i % 4);
-    const Words a = stream.words(i - skipped), b = stream.words(i - skipped + 4);
-    const Words c = skipped > 0 ? stream.words(i - skipped + 8) : Words{};
-    u32 words[12];
-#pragma unroll
-    for (u32 k = 0; k < 4; k++) {
-        words[k] = a.w[k];
-        words[k + 4] = b.w[k];
-        words[k + 8] = c.w[k];
-    }
-    // In two steps, so that no index is found at run time.
-#pragma unroll
-    for (u32 k = 0; k < 11; k++) words[k] = skipped & 1 ? words[k + 1] : words[k];
-    GroupWords group;
-#pragma unroll
-    for (u32 k = 0; k < GROUP; k++) group.w[k] = skipped & 2 ? words[k + 2] : words[k];
-    return group;
-}
-
 extern "C" __global__ void __launch_bounds__(256) quantize_stochastic(View x, View scale, View code, View amax,
     View counts, u64 seed, u32 tensor, u32 draw, u64 first) {
     const Stream stream = {seed, tensor, draw};

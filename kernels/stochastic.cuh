@@ -38,10 +38,33 @@ DEVICE f32 round_stochastically(u32 dtype, f32 x, u32 random) {
     return round_on_grid(grid_of(dtype), x, random);
 }
 
-// Rounds the elements from i on, a multiple of 4, each by its word of the stream.
-DEVICE void round_group(const Stream& stream, u32 dtype, u64 i, Group& g) {
-    for (u32 first = 0; first < GROUP; first += 4) {
-        const Words random = stream.words(i + first);
-        for (u32 k = 0; k < 4; k++) g.v[first + k] = round_stochastically(dtype, g.v[first + k], random.w[k]);
+// The random words of a group.
+struct GroupWords {
+    u32 w[GROUP];
+};
+
+// The words of the elements from i on, where i may lie inside a block of four words.
+DEVICE GroupWords group_words(const Stream& stream, u64 i) {
+    const u32 skipped = u32(i % 4);
+    const Words a = stream.words(i - skipped), b = stream.words(i - skipped + 4);
+    const Words c = skipped > 0 ? stream.words(i - skipped + 8) : Words{};
+    u32 words[12];
+#pragma unroll
+    for (u32 k = 0; k < 4; k++) {
+        words[k] = a.w[k];
+        words[k + 4] = b.w[k];
+        words[k + 8] = c.w[k];
     }
+    // In two steps, so that no index is found at run time.
+#pragma unroll
+    for (u32 k = 0; k < 11; k++) words[k] = skipped & 1 ? words[k + 1] : words[k];
+    GroupWords group;
+#pragma unroll
+    for (u32 k = 0; k < GROUP; k++) group.w[k] = skipped & 2 ? words[k + 2] : words[k];
+    return group;
+}
+
+// Rounds elements, each by its word.
+DEVICE void round_group(const GroupWords& random, u32 dtype, Group& g) {
+    for (u32 k = 0; k < GROUP; k++) g.v[k] = round_stochastically(dtype, g.v[k], random.w[k]);
 }

@@ -9,7 +9,7 @@ use std::{
 
 use criterion::{Criterion, Throughput};
 use fp8lm_device::{DType, Label, Queue, Result, Tensor};
-use fp8lm_ops::{self as ops, AdamW, ScaleRule, State};
+use fp8lm_ops::{self as ops, AdamW, Phases, ScaleRule, State};
 use fp8lm_sim::{Emulator, Isa, Options};
 
 const PARAMETERS: usize = 50_000_000;
@@ -106,6 +106,7 @@ struct Optimizer {
     one: Tensor,
     corrections: Tensor,
     skip: Tensor,
+    amaxes: Tensor,
 }
 
 impl Optimizer {
@@ -125,6 +126,7 @@ impl Optimizer {
             one: one()?,
             corrections: queue.upload(&[0.5f32, 0.25], 2, LABEL)?,
             skip: queue.upload(&[0u32], 1, LABEL)?,
+            amaxes: queue.alloc(DType::F32, 3, LABEL)?,
         })
     }
 
@@ -152,6 +154,8 @@ impl Optimizer {
             beta2: 0.95,
             eps: 1e-8,
             decay: 0.9999,
+            amaxes: &self.amaxes,
+            phases: Phases::Both,
         };
         ops::adamw(queue, &launch)
     }

@@ -14,6 +14,8 @@ mod operations;
 #[cfg(test)]
 mod ranks;
 #[cfg(test)]
+mod shards;
+#[cfg(test)]
 mod streams;
 #[cfg(test)]
 mod twins;

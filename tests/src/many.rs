@@ -43,6 +43,7 @@ impl Steps {
         for (number, n) in [3, 0, 2051, 8192, 130].into_iter().enumerate() {
             let grad = floats(queue, n, 0.1 + number as f32);
             let states = [70, 20, 10].map(|first| (codes(queue, n, first), floats(queue, 1, 2.0)));
+            let amaxes = floats(queue, 3, 0.0);
             for step in 0..depth {
                 let inputs = [&grad, &shared[0], &shared[1], &shared[2], &skip];
                 let launch = inputs.into_iter().fold(Launch::new("adamw"), Launch::read);
@@ -52,9 +53,11 @@ impl Steps {
                 let launch =
                     (0..3).fold(launch, |launch, place| launch.u32((number as u32 + place) % 3));
                 let numbers = [1e-2 / (1 + step) as f32, 0.9, 0.95, 1e-8, 0.99];
-                launches.push(numbers.into_iter().fold(launch, Launch::f32));
+                let launch = numbers.into_iter().fold(launch, Launch::f32);
+                launches.push(launch.update(&amaxes).u32(3));
             }
             written.extend(states.into_iter().flat_map(|(values, scale)| [values, scale]));
+            written.push(amaxes);
         }
         Self { launches, written }
     }

@@ -12,7 +12,8 @@ use fp8lm_device::{
 };
 use fp8lm_ops::{
     self as ops, Accumulate, AdamW, Agreed, BlockCast, BlockRule, Blocks, Heads, Layout, Noise,
-    Operand, Reduction, RopeTables, Saturation, ScaleRule, Share, State, StochasticStates, Use,
+    Operand, Phases, Reduction, RopeTables, Saturation, ScaleRule, Share, State, StochasticStates,
+    Use,
 };
 
 mockall::mock! {
@@ -114,7 +115,7 @@ const OPERATIONS: &[(&str, Operation)] = &[
     ("adamw", |q| adamw_step(q, |step| ops::adamw(q, step))),
     ("adamw_stochastic", |q| {
         let states = StochasticStates { m: true, ..StochasticStates::default() };
-        adamw_step(q, |step| ops::adamw_stochastic(q, step, states, Noise::default()))
+        adamw_step(q, |step| ops::adamw_stochastic(q, step, states, (Noise::default(), 0)))
     }),
     // Attention and its positions.
     ("attention", |q| ops::attention(q, &f32(q, [6, 24]), &HEADS).map(drop)),
@@ -277,6 +278,8 @@ fn adamw_step(queue: &Queue, launch: impl Fn(&AdamW<'_>) -> Result<()>) -> Resul
         beta2: 0.95,
         eps: 1e-8,
         decay: 1.0,
+        amaxes: &f32(queue, 3),
+        phases: Phases::Both,
     };
     launch(&step)
 }

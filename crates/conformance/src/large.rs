@@ -190,6 +190,8 @@ fn adamw(n: usize) -> Case {
         .f32(0.95)
         .f32(1e-8)
         .f32(1.0)
+        .update(Data::of(&[0f32; 3]))
+        .u32(3)
 }
 
 /// Ordinary values, the same again and again: to draw so many takes longer than to test them.

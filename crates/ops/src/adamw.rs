@@ -45,6 +45,23 @@ pub struct AdamW<'a> {
     pub eps: f32,
     /// What weights are multiplied by before the update: 1 - lr * weight decay.
     pub decay: f32,
+    /// The largest magnitudes of the new master, m and v, F32 `[3]`, of those whose scale follows from it.
+    pub amaxes: &'a Tensor,
+    /// What of the step is made.
+    pub phases: Phases,
+}
+
+/// What a launch makes of a step. A tensor that a group has in shards takes two, and the largest `amaxes` of the group
+/// between them, so that all shards have the scales of the whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phases {
+    /// Finds `amaxes`, and changes nothing else; they are 0 where the step is skipped.
+    Find = 1,
+    /// Stores the new states under the scales that follow from `amaxes`.
+    Store = 2,
+    /// Both.
+    #[default]
+    Both = 3,
 }
 
 /// One step for one tensor: kernel `adamw`.
@@ -79,8 +96,8 @@ pub struct StochasticStates {
     pub v: bool,
 }
 
-/// As [`adamw`], with some states rounded to one of their two neighbours, the nearer the likelier:
-/// kernel `adamw_stochastic`.
+/// As [`adamw`], with some states rounded to one of their two neighbours, the nearer the likelier, for `words` =
+/// (noise, first) element i by the word of element first + i: kernel `adamw_stochastic`.
 ///
 /// # Errors
 /// As those of [`adamw`].
@@ -88,9 +105,9 @@ pub fn adamw_stochastic(
     queue: &Queue,
     step: &AdamW<'_>,
     states: StochasticStates,
-    noise: Noise,
+    words: (Noise, u64),
 ) -> Result<()> {
-    queue.launch(adamw_stochastic_launch(step, states, noise)?)
+    queue.launch(adamw_stochastic_launch(step, states, words)?)
 }
 
 /// What [`adamw_stochastic`] launches.
@@ -100,14 +117,14 @@ pub fn adamw_stochastic(
 pub fn adamw_stochastic_launch(
     step: &AdamW<'_>,
     states: StochasticStates,
-    noise: Noise,
+    (noise, first): (Noise, u64),
 ) -> Result<Launch> {
     expect_fits(step)?;
     let StochasticStates { master, m, v } = states;
     let chosen = u32::from(master) | u32::from(m) << 1 | u32::from(v) << 2;
     let launch = launch("adamw_stochastic", step).u32(chosen).u64(noise.seed);
     // Draws repeat after 2^29 steps, long before numbers of steps no longer fit.
-    Ok(launch.u32(noise.tensor).u32(noise.step as u32))
+    Ok(launch.u32(noise.tensor).u32(noise.step as u32).u64(first))
 }
 
 fn expect_fits(step: &AdamW<'_>) -> Result<()> {
@@ -116,6 +133,7 @@ fn expect_fits(step: &AdamW<'_>) -> Result<()> {
         ("clip", step.clip, 1),
         ("corrections", step.corrections, 2),
         ("skip", step.skip, 1),
+        ("amaxes", step.amaxes, 3),
     ];
     for (name, tensor, elements) in scalars {
         expect::elements("adamw", name, tensor, elements)?;
@@ -160,5 +178,7 @@ fn launch(kernel: &'static str, step: &AdamW<'_>) -> Launch {
         .into_iter()
         .fold(launch, |launch, state| launch.update(state.values).update(state.scale));
     let launch = states.into_iter().fold(launch, |launch, state| launch.u32(state.rule.code()));
-    [step.lr, step.beta1, step.beta2, step.eps, step.decay].into_iter().fold(launch, Launch::f32)
+    let numbers = [step.lr, step.beta1, step.beta2, step.eps, step.decay];
+    let launch = numbers.into_iter().fold(launch, Launch::f32);
+    launch.update(step.amaxes).u32(step.phases as u32)
 }

@@ -5,7 +5,7 @@ mod support;
 
 use fp8lm_device::{DType, Error, Queue, Tensor};
 use fp8lm_ops::{
-    self as ops, AdamW, Noise, ScaleRule, State, StochasticStates, StochasticStream, Use,
+    self as ops, AdamW, Noise, Phases, ScaleRule, State, StochasticStates, StochasticStream, Use,
 };
 use support::{
     TEST, assert_bits, assert_bytes, contracted, expanded, largest, normal, queue, queues,
@@ -234,11 +234,13 @@ fn run(
         beta2: BETA2,
         eps: EPS,
         decay: DECAY,
+        amaxes: &queue.alloc(DType::F32, 3, TEST).unwrap(),
+        phases: Phases::Both,
     };
     if stochastic == StochasticStates::default() {
         return ops::adamw(queue, &step).unwrap();
     }
-    ops::adamw_stochastic(queue, &step, stochastic, noise).unwrap();
+    ops::adamw_stochastic(queue, &step, stochastic, (noise, 0)).unwrap();
 }
 
 #[test]
@@ -341,6 +343,8 @@ fn what_does_not_fit_is_refused() {
         beta2: BETA2,
         eps: EPS,
         decay: DECAY,
+        amaxes: &queue.alloc(DType::F32, 3, TEST).unwrap(),
+        phases: Phases::Both,
     };
     let groups = queue.upload(&[1.0f32; 2], [1, 2], TEST).unwrap();
     let expanded = State { scale: &groups, rule: ScaleRule::Expand, ..v.state() };

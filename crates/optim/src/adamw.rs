@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use fp8lm_device::{Alone, Collectives, DType, Launch, Queue, Result, Tensor};
-use fp8lm_ops::{self as ops, StochasticStates};
-use fp8lm_scaling::{Parameter, Rounded, SCALES, Stored};
+use fp8lm_device::{Alone, Collectives, DType, Launch, Queue, Reduction, Result, Tensor};
+use fp8lm_ops::{self as ops, Phases, ScaleRule, StochasticStates};
+use fp8lm_scaling::{Parameter, Rounded, SCALARS, SCALES, Stored};
 
 use crate::clip::{Clip, Outcome, Slot};
 
@@ -49,6 +49,8 @@ pub struct Moments {
     pub first: Stored,
     /// The second moment, v.
     pub second: Stored,
+    /// The largest magnitudes of the new master and moments, F32 [3].
+    amaxes: Tensor,
 }
 
 impl AdamW {
@@ -99,7 +101,7 @@ impl AdamW {
         }
         let outcome = self.clip.measure(queue, self.group.as_ref(), parameters)?;
         self.advance(queue, &outcome)?;
-        queue.launch_all(&self.updates(parameters, learning_rate, &outcome)?)?;
+        self.update(queue, parameters, Update { learning_rate, outcome: &outcome })?;
         for parameter in &mut *parameters {
             parameter.gradient_mut().adapt(queue, outcome.skip())?;
             parameter.refresh(queue, parameter.noise().step + 1)?;
@@ -123,29 +125,48 @@ impl AdamW {
         ops::adamw_advance(queue, outcome.skip(), powers, corrections, beta1, beta2)
     }
 
-    /// The updates of all parameters. No two share a tensor that is written, so those of one kernel stand together, as
-    /// a GPU takes them at once.
-    fn updates(
-        &self,
-        parameters: &[&mut Parameter],
-        learning_rate: f64,
-        outcome: &Outcome,
-    ) -> Result<Vec<Launch>> {
-        let both = parameters.iter().zip(&self.moments);
-        let owned = both.filter_map(|(parameter, moments)| Some((parameter, moments.as_ref()?)));
-        let updates = owned
-            .map(|(parameter, moments)| self.update(parameter, moments, learning_rate, outcome));
-        let mut updates: Vec<_> = updates.collect::<Result<_>>()?;
-        updates.sort_by_key(Launch::kernel);
-        Ok(updates)
+    /// Updates all parameters; shards of one tensor agree on its amaxes in between.
+    fn update(&self, queue: &Queue, parameters: &[&mut Parameter], step: Update<'_>) -> Result<()> {
+        let owned = || self.owned(parameters);
+        let (whole, shards): (Vec<_>, Vec<_>) =
+            owned().partition(|(parameter, moments)| !agrees(parameter, moments));
+        let of = |phases| move |(parameter, moments)| (parameter, moments, phases);
+        let find = shards.iter().copied().map(of(Phases::Find));
+        queue.launch_all(&self.launches(find, step)?)?;
+        agree(queue, &shards)?;
+        let store = shards.iter().copied().map(of(Phases::Store));
+        let both = whole.iter().copied().map(of(Phases::Both));
+        queue.launch_all(&self.launches(both.chain(store), step)?)
     }
 
-    fn update(
+    /// The parameters that this rank steps.
+    fn owned<'a>(
+        &'a self,
+        parameters: &'a [&mut Parameter],
+    ) -> impl Iterator<Item = (&'a Parameter, &'a Moments)> {
+        let both = parameters.iter().zip(&self.moments);
+        both.filter_map(|(parameter, moments)| Some((&**parameter, moments.as_ref()?)))
+    }
+
+    /// No two share a tensor that is written, so those of one kernel stand together, as a GPU takes them at once.
+    fn launches<'a>(
+        &self,
+        updates: impl Iterator<Item = (&'a Parameter, &'a Moments, Phases)>,
+        step: Update<'_>,
+    ) -> Result<Vec<Launch>> {
+        let launches = updates
+            .map(|(parameter, moments, phases)| self.launch(parameter, moments, phases, step));
+        let mut launches: Vec<_> = launches.collect::<Result<_>>()?;
+        launches.sort_by_key(Launch::kernel);
+        Ok(launches)
+    }
+
+    fn launch(
         &self,
         parameter: &Parameter,
         moments: &Moments,
-        learning_rate: f64,
-        outcome: &Outcome,
+        phases: Phases,
+        Update { learning_rate, outcome }: Update<'_>,
     ) -> Result<Launch> {
         let Options { beta1, beta2, eps, weight_decay, .. } = self.options;
         let weight_decay = if parameter.spec().decays { weight_decay } else { 0.0 };
@@ -163,6 +184,8 @@ impl AdamW {
             beta2: beta2 as f32,
             eps: eps as f32,
             decay: (1.0 - learning_rate * weight_decay) as f32,
+            amaxes: &moments.amaxes,
+            phases,
         };
         let precision = &parameter.spec().precision;
         let states = StochasticStates {
@@ -173,8 +196,39 @@ impl AdamW {
         if states == StochasticStates::default() {
             return ops::adamw_launch(&launch);
         }
-        ops::adamw_stochastic_launch(&launch, states, parameter.noise())
+        let words = (parameter.noise(), parameter.first_word());
+        ops::adamw_stochastic_launch(&launch, states, words)
     }
+}
+
+/// What is one for all parameters in a step.
+#[derive(Clone, Copy)]
+struct Update<'a> {
+    learning_rate: f64,
+    outcome: &'a Outcome,
+}
+
+/// Whether a scale follows from amaxes that others have a part of.
+fn agrees(parameter: &Parameter, moments: &Moments) -> bool {
+    let follows =
+        |stored: &Stored| matches!(stored.format().rule, ScaleRule::Exact | ScaleRule::Pow2);
+    let states = [parameter.master(), &moments.first, &moments.second];
+    parameter.group().size() > 1 && states.into_iter().any(follows)
+}
+
+/// Raises the amaxes of shards to those of their tensors, once for each group, in the order of parameters.
+fn agree(queue: &Queue, shards: &[(&Parameter, &Moments)]) -> Result<()> {
+    let mut groups: Vec<(&Arc<dyn Collectives>, Vec<Tensor>)> = Vec::new();
+    for (parameter, moments) in shards {
+        let (own, amaxes) = (parameter.group(), moments.amaxes.clone());
+        match groups.iter_mut().find(|(group, _)| Arc::ptr_eq(group, own)) {
+            Some((_, all)) => all.push(amaxes),
+            None => groups.push((own, vec![amaxes])),
+        }
+    }
+    groups.iter().try_for_each(|(group, amaxes)| {
+        ops::agree(queue, group.labelled(SCALARS).as_ref(), Reduction::Maximum, amaxes)
+    })
 }
 
 impl Moments {
@@ -184,6 +238,7 @@ impl Moments {
         Ok(Self {
             first: zeros(spec.precision.first_moment, spec.labels.first_moment)?,
             second: zeros(spec.precision.second_moment, spec.labels.second_moment)?,
+            amaxes: queue.upload(&[0f32; 3], 3, SCALES)?,
         })
     }
 }

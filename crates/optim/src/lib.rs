@@ -3,7 +3,7 @@
 //! [`AdamW`] steps any set of [`Parameter`](fp8lm_scaling::Parameter)s: it clips by the global
 //! norm, which FP8 gradients take part in, skips a step in which a gradient is not finite, and
 //! keeps each moment in the format that the parameter's recipe names. Of many ranks each steps what it owns
-//! ([`AdamW::over`]). [`Schedule`] gives the learning rate of a step.
+//! ([`AdamW::over`]); shards of a tensor share their scales. [`Schedule`] gives the learning rate of a step.
 //!
 //! Stepping parameters of one's own, with FP8 first and FP16 second moments:
 //!

@@ -38,7 +38,9 @@ pub(super) const KERNELS: &[Kernel] = &[
               p = p - step * (m / (sqrt(v) / q + eps)). Each state is then stored as RNE(x * x_scale[0]), FP8 saturating, under a new \
               x_scale[0] = scale(amax of the new state, its format's maximum) by its rule (0: always 1; 1: exact; 2: pow2; F32 and BF16 \
               take 0 alone). A state of rule 3, `expand`, E4M3 or E5M2, has x_scale [ceil(n / 128), 2] instead: ix = 1, and it is read as \
-              `dequantize_groups` to f32 and stored as `quantize_groups` say. Nothing changes where skip[0] is not 0.",
+              `dequantize_groups` to f32 and stored as `quantize_groups` say. Nothing changes where skip[0] is not 0. \
+              phases is 1, 2 or 3: bit 1 writes the amaxes of the new master, m and v, where their scales follow from them, into \
+              amaxes [3], or 0 where skip[0] is not 0; bit 2 stores the new states under the scales that follow from amaxes.",
         contract: Exact,
         params: &[
             read("grad", STATE),
@@ -60,6 +62,8 @@ pub(super) const KERNELS: &[Kernel] = &[
             f32("beta2"),
             f32("eps"),
             f32("decay"),
+            update("amaxes", F32),
+            u32("phases"),
         ],
         code: Code::Cuda(Cuda {
             entries: &[
@@ -74,7 +78,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     Kernel {
         name: "adamw_stochastic",
         doc: "As `adamw`, but the states whose bit is set in `stochastic`, 1 for master, 2 for m and 4 for v, are rounded stochastically \
-              by the stream (seed, tensor, 8 * step + 3, 1 and 2 respectively).",
+              by the stream (seed, tensor, 8 * step + 3, 1 and 2 respectively), element i by the word of element first + i.",
         contract: Exact,
         params: &[
             read("grad", STATE),
@@ -96,10 +100,13 @@ pub(super) const KERNELS: &[Kernel] = &[
             f32("beta2"),
             f32("eps"),
             f32("decay"),
+            update("amaxes", F32),
+            u32("phases"),
             u32("stochastic"),
             u64("seed"),
             u32("tensor"),
             u32("step"),
+            u64("first"),
         ],
         code: Code::Cuda(Cuda {
             entries: &[
@@ -136,7 +143,11 @@ fn check(e: &Extents<'_>) -> Result<()> {
     for (values, rule) in STATES {
         check_state(e, values, rule, n)?;
     }
-    e.expect_all(&[(3, 2), (0, n), (1, 1), (2, 1)])
+    e.expect_all(&[(3, 2), (0, n), (1, 1), (2, 1), (AMAXES, 3)])?;
+    match e.extent(PHASES) {
+        1..=3 => Ok(()),
+        other => Err(e.invalid(PHASES, "1, 2 or 3".into(), other.to_string())),
+    }
 }
 
 fn check_state(e: &Extents<'_>, values: usize, rule: usize, n: usize) -> Result<()> {
@@ -162,17 +173,25 @@ fn needs_amax(e: &Extents<'_>) -> bool {
 
 fn amax_blocks(e: &Extents<'_>) -> usize {
     let elements = GROUP * BLOCK as usize * ROUNDS;
-    if needs_amax(e) { e.elements(MASTER).div_ceil(elements) } else { 0 }
+    if needs_amax(e) && e.extent(PHASES) & FIND != 0 {
+        e.elements(MASTER).div_ceil(elements)
+    } else {
+        0
+    }
 }
 
 /// One at least, which writes scales where there are no elements.
 fn store_blocks(e: &Extents<'_>) -> usize {
-    groups(e.elements(MASTER)).max(1)
+    if e.extent(PHASES) & STORE != 0 { groups(e.elements(MASTER)).max(1) } else { 0 }
 }
 
 const MASTER: usize = 5;
 /// The values of each state, and its rule.
 const STATES: [(usize, usize); 3] = [(MASTER, 11), (7, 12), (9, 13)];
+const AMAXES: usize = 19;
+const PHASES: usize = 20;
+const FIND: usize = 1;
+const STORE: usize = 2;
 const NONE: usize = 0;
 const EXACT: usize = 1;
 const POW2: usize = 2;
@@ -181,5 +200,5 @@ const EXPAND: usize = 3;
 const EXPANDED: usize = 128;
 /// Groups that a thread takes in search of maxima, as in `adamw.cu`.
 const ROUNDS: usize = 4;
-/// Maximum and inverse scale of each state.
-const SCRATCH_BYTES: usize = 24;
+/// The inverse scale of each state.
+const SCRATCH_BYTES: usize = 12;

@@ -33,7 +33,8 @@ fn step(n: usize, dtype: DType) -> Launch {
     let launch = launch.read(&tensor(DType::F32, 2)).read(&tensor(DType::U32, 1));
     let launch = (0..3).fold(launch, |launch, _| launch.update(&tensor(dtype, n)).update(&one()));
     let launch = (0..3).fold(launch, |launch, _| launch.u32(rule));
-    (0..5).fold(launch, |launch, _| launch.f32(0.5))
+    let launch = (0..5).fold(launch, |launch, _| launch.f32(0.5));
+    launch.update(&tensor(DType::F32, 3)).u32(3)
 }
 
 fn scale(n: usize) -> Launch {
@@ -79,7 +80,7 @@ fn a_launch_that_is_refused_is_the_last() {
     let lengths = lengths(&launches);
     assert_eq!(lengths[0], Ok(1));
     let error = lengths[1].as_ref().unwrap_err();
-    assert!(error.contains("expected 19 arguments, got 1"), "{error}");
+    assert!(error.contains("expected 21 arguments, got 1"), "{error}");
     assert_eq!(lengths.len(), 2);
 }
 
@@ -126,7 +127,7 @@ fn blocks_of_a_part_fit_one_grid() {
     // 2^30 blocks each of `adamw_store`: two are one too many.
     let launches = [1 << 41, 1 << 41, 8].map(|n| step(n, DType::F32));
     let addresses: Vec<Vec<u64>> =
-        (0..3u64).map(|i| (0..19).map(|arg| (i * 19 + arg) << 44).collect()).collect();
+        (0..3u64).map(|i| (0..21).map(|arg| (i * 21 + arg) << 44).collect()).collect();
     assert_eq!(parts(&launches, &addresses), [1, 2]);
 }
 
@@ -212,5 +213,5 @@ fn entries_without_blocks_are_not_called() {
     assert_eq!(pack.table().len(), 8 * (3 * ARGS + 3 * 2));
 }
 
-/// Words of the arguments of `adamw`: 11 views, 8 numbers, scratch.
-const ARGS: usize = 11 * 3 + 8 + 1;
+/// Words of the arguments of `adamw`: 12 views, 9 numbers, scratch.
+const ARGS: usize = 12 * 3 + 9 + 1;

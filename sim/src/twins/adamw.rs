@@ -50,11 +50,12 @@ fn adamw(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
 }
 
 fn adamw_stochastic(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
-    let (chosen, seed, tensor) = (args.extent(19), args.u64(20), args.extent(21) as u32);
-    let step_number = args.extent(22) as u64;
+    let (chosen, seed, tensor) = (args.extent(21), args.u64(22), args.extent(23) as u32);
+    let step_number = args.extent(24) as u64;
+    let first = args.u64(25);
     let noise = |bit: usize, purpose| {
         let draw = StochasticStream::draw(step_number, purpose);
-        (chosen >> bit & 1 == 1).then_some(StochasticStream { seed, tensor, draw })
+        (chosen >> bit & 1 == 1).then_some((StochasticStream { seed, tensor, draw }, first))
     };
     let purposes = [noise(0, Use::Master), noise(1, Use::FirstMoment), noise(2, Use::SecondMoment)];
     step(args, workers, purposes)
@@ -64,31 +65,40 @@ fn adamw_stochastic(args: &mut Args<'_>, workers: &Workers) -> Result<()> {
 fn step(
     args: &mut Args<'_>,
     workers: &Workers,
-    noise: [Option<StochasticStream>; 3],
+    noise: [Option<(StochasticStream, u64)>; 3],
 ) -> Result<()> {
     let n = args.elements(5);
     let skip = args.read::<u32>(4, 1)?;
     let mut states =
         [State::take(args, 5, 11, n)?, State::take(args, 7, 12, n)?, State::take(args, 9, 13, n)?];
     for (state, noise) in states.iter_mut().zip(noise) {
-        noise.into_iter().for_each(|noise| state.set_noise(noise));
+        noise.into_iter().for_each(|(noise, first)| state.set_noise(noise, first));
     }
     let step = Step::new(args, n, states.each_ref().map(State::inverse))?;
-    if skip[0] != 0 {
-        return Ok(());
+    let (amaxes, phases) = (args.write::<f32>(AMAXES, 3)?, phases(args)?);
+    let skips = skip[0] != 0;
+    if phases & FIND != 0 && states.iter().any(State::needs_amax) {
+        let found = if skips { [0.0; 3] } else { find(&step, workers, n, &states) };
+        let all = amaxes.iter_mut().zip(found).zip(&states);
+        all.filter(|(_, state)| state.needs_amax()).for_each(|((amax, found), _)| *amax = found);
     }
-    let amaxes = if states.iter().any(State::needs_amax) {
-        amaxes(&step, workers, n, &states)
-    } else {
-        [0.0; 3]
-    };
-    states.iter_mut().zip(amaxes).for_each(|(state, amax)| state.rescale(amax));
-    store(&step, workers, n, states);
+    if phases & STORE != 0 && !skips {
+        states.iter_mut().zip(amaxes).for_each(|(state, amax)| state.rescale(*amax));
+        store(&step, workers, n, states);
+    }
     Ok(())
 }
 
+/// What of the step is made.
+fn phases(args: &Args<'_>) -> Result<usize> {
+    match args.extent(PHASES) {
+        phases @ 1..=3 => Ok(phases),
+        other => Err(args.invalid(PHASES, "1, 2 or 3".into(), other.to_string())),
+    }
+}
+
 /// The largest magnitudes of the new states; of a master whose scale does not need it, 0.
-fn amaxes(step: &Step<'_>, workers: &Workers, n: usize, states: &[State<'_>; 3]) -> [f32; 3] {
+fn find(step: &Step<'_>, workers: &Workers, n: usize, states: &[State<'_>; 3]) -> [f32; 3] {
     let with_master = states[0].needs_amax();
     let [p, m, v] = states.each_ref().map(|state| &state.part);
     let mut grains = vec![[0.0; 3]; n.div_ceil(GRAIN)];
@@ -286,6 +296,10 @@ impl Chunk {
     }
 }
 
+const AMAXES: usize = 19;
+const PHASES: usize = 20;
+const FIND: usize = 1;
+const STORE: usize = 2;
 /// A group of a state that expands ranges. So few elements that a core works on the conversions
 /// of one chunk while it divides and takes roots for the last one.
 const CHUNK: usize = GROUP;

@@ -14,6 +14,9 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(step.case("adamw", step.to_string()));
         cases.extend([0, 2, 5, 7].map(|chosen| step.stochastic(chosen)));
     }
+    for step in ragged().iter().flat_map(Step::in_two) {
+        cases.extend([step.case("adamw", step.to_string()), step.stochastic(3)]);
+    }
     cases.extend(malformed());
     cases.extend(at_once());
     cases
@@ -61,6 +64,8 @@ struct Scalars {
     lr: f32,
     eps: f32,
     decay: f32,
+    amaxes: [f32; 3],
+    phases: usize,
 }
 
 const USUAL: Scalars = Scalars {
@@ -72,6 +77,8 @@ const USUAL: Scalars = Scalars {
     lr: 3e-3,
     eps: 1e-8,
     decay: 0.999_7,
+    amaxes: [3.7, 0.02, 5e-4],
+    phases: 3,
 };
 
 /// Every format and rule of each state, every kind of values, and lengths around those of groups and blocks.
@@ -124,6 +131,9 @@ fn scalars() -> Vec<Step> {
         Scalars { corrections: [0.0, 0.0], ..USUAL },
         Scalars { corrections: [1.0, 1.0], lr: 0.0, ..USUAL },
         Scalars { lr: 1e30, ..USUAL },
+        Scalars { phases: 1, skip: 1, ..USUAL },
+        Scalars { phases: 2, skip: 1, ..USUAL },
+        Scalars { phases: 2, amaxes: [f32::INFINITY, 0.0, 1e-44], ..USUAL },
     ];
     let mut steps = Vec::new();
     for states in states {
@@ -138,7 +148,9 @@ fn scalars() -> Vec<Step> {
 
 impl Step {
     fn case(&self, kernel: &'static str, about: String) -> Case {
-        let Scalars { grad_scale_inv, clip, corrections, skip, lr, eps, decay, .. } = self.scalars;
+        let Scalars {
+            grad_scale_inv, clip, corrections, skip, lr, eps, decay, amaxes, phases, ..
+        } = self.scalars;
         let case = Case::new(kernel, about).read(self.values.data(self.grad, self.n, 1));
         let case = case.read(Data::of(&[grad_scale_inv])).read(Data::of(&[clip]));
         let case = case.read(Data::of(&corrections)).read(Data::of(&[skip]));
@@ -146,12 +158,20 @@ impl Step {
             case.update(self.state(place, state.0)).update(self.scale(state.1))
         });
         let case = self.states.iter().fold(case, |case, (_, rule)| case.u32(*rule));
-        case.f32(lr).f32(0.9).f32(0.95).f32(eps).f32(decay)
+        let case = case.f32(lr).f32(0.9).f32(0.95).f32(eps).f32(decay);
+        case.update(Data::of(&amaxes)).u32(phases)
+    }
+
+    /// The step in two launches, the second by amaxes that are not those of the first.
+    fn in_two(&self) -> [Step; 2] {
+        [1, 2].map(|phases| Step { scalars: Scalars { phases, ..self.scalars }, ..self.clone() })
     }
 
     fn stochastic(&self, chosen: usize) -> Case {
         let case = self.case("adamw_stochastic", format!("{self}, {chosen:#b} at random"));
-        case.u32(chosen).u64(0xFEDC_BA98_7654_3210).u32(11).u32(0x7FFF_FFFF)
+        let case = case.u32(chosen).u64(0xFEDC_BA98_7654_3210).u32(11).u32(0x7FFF_FFFF);
+        // From every place in a block of four words.
+        case.u64(0xFFFF_FFF0 + (chosen as u64 + self.n as u64) % 4)
     }
 
     /// The second moment is of squares.
@@ -177,12 +197,13 @@ impl Step {
 
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { values, n, grad, states, scalars: Scalars { skip, clip, scale, .. } } = self;
+        let Self { values, n, grad, states, scalars: Scalars { skip, clip, scale, phases, .. } } =
+            self;
         write!(f, "{values}, {n}, gradient {grad}, states")?;
         for (dtype, rule) in states {
             write!(f, " {dtype} by rule {rule}")?;
         }
-        write!(f, ", scales {scale}, clip {clip}, skip {skip}")
+        write!(f, ", scales {scale}, clip {clip}, skip {skip}, phases {phases}")
     }
 }
 
@@ -252,7 +273,11 @@ fn malformed() -> Vec<Case> {
             cases.push(step.stochastic(1));
         }
     }
-    for place in 0..11 {
+    for phases in [0, 4] {
+        let step = Step { scalars: Scalars { phases, ..USUAL }, ..step(right) };
+        cases.extend([step.case("adamw", step.to_string()), step.stochastic(1)]);
+    }
+    for place in (0..11).chain([19]) {
         for elements in [0, 3] {
             let about = format!("{elements} elements as argument {place}");
             cases.push(step(right).case("adamw", about).resized(place, elements));

@@ -133,6 +133,8 @@ impl Optimizer {
             beta2,
             eps,
             decay: (1.0 - number("lr") * number("weight_decay")) as f32,
+            amaxes: &queue.alloc(DType::F32, 3, INPUTS)?,
+            phases: ops::Phases::Both,
         };
         Ok(ops::adamw(queue, &step)?)
     }

@@ -45,7 +45,7 @@ impl<'a> State<'a> {
             }
         };
         let (values, scale) = (args.states_mut(index, n)?, args.write(index + 1, 1)?);
-        let part = Part { values, scale: scale[0], groups: None, noise: None, first: 0 };
+        let part = Part { values, scale: scale[0], groups: None, noise: None, first_word: 0 };
         Ok(Self { part, scale: scale.first_mut(), rule, fp_max })
     }
 
@@ -58,7 +58,7 @@ impl<'a> State<'a> {
         let scale = args.write(index + 1, 2 * n.div_ceil(GROUP))?;
         let groups = Some(GroupsMut::new(expansion, scale));
         let values = args.states_mut(index, n)?;
-        let part = Part { values, scale: 1.0, groups, noise: None, first: 0 };
+        let part = Part { values, scale: 1.0, groups, noise: None, first_word: 0 };
         Ok(Self { part, scale: None, rule: Rule::None, fp_max: 1.0 })
     }
 
@@ -72,9 +72,10 @@ impl<'a> State<'a> {
         if self.rule == Rule::None { 1.0 } else { 1.0 / self.part.scale }
     }
 
-    /// Has the random words of a stream round it.
-    pub(super) fn set_noise(&mut self, noise: StochasticStream) {
+    /// Has the random words of a stream round it, from that of element `first` on.
+    pub(super) fn set_noise(&mut self, noise: StochasticStream, first: u64) {
         self.part.noise = Some(noise);
+        self.part.first_word = first;
     }
 
     /// Chooses the scale that values are stored under.
@@ -94,8 +95,8 @@ pub(super) struct Part<'a> {
     groups: Option<GroupsMut<'a>>,
     /// The random words of the tensor, if they round.
     noise: Option<StochasticStream>,
-    /// The place of the first element in the tensor.
-    first: u64,
+    /// The number of the first element's word.
+    first_word: u64,
 }
 
 impl Part<'_> {
@@ -132,7 +133,7 @@ impl Part<'_> {
         for (block, values) in (0..).zip(values.chunks(WORDS)) {
             let (first, mut words) = (first + block * WORDS, [0; WORDS]);
             let words = &mut words[..values.len()];
-            noise.fill(self.first + first as u64, words);
+            noise.fill(self.first_word.wrapping_add(first as u64), words);
             self.values.store_stochastic(first, values, words);
         }
     }
@@ -143,9 +144,10 @@ impl Rows for Part<'_> {
     fn split(self, rows: usize) -> (Self, Self) {
         let (left, right) = self.values.split_at(rows);
         let (left_groups, right_groups) = self.groups.map(|groups| groups.split(rows)).unzip();
-        let (scale, noise, middle) = (self.scale, self.noise, self.first + rows as u64);
-        let part = |values, groups, first| Self { values, scale, groups, noise, first };
-        (part(left, left_groups, self.first), part(right, right_groups, middle))
+        let (scale, noise, first) = (self.scale, self.noise, self.first_word);
+        let part = |values, groups, first_word| Self { values, scale, groups, noise, first_word };
+        let middle = first.wrapping_add(rows as u64);
+        (part(left, left_groups, first), part(right, right_groups, middle))
     }
 }
 
