@@ -17,7 +17,6 @@ pub(crate) fn run<T: Send>(
     plan: &Plan,
     body: impl Fn(&Place) -> Result<T> + Sync,
 ) -> Result<T> {
-    plan.config().expect_trainable()?;
     let mut options = Options::default();
     if plan.config().run.threads > 0 {
         options.threads = plan.config().run.threads;

@@ -13,8 +13,10 @@ type Mesh = &'static [&'static str];
 /// `tiny` with a block for each of four stages, and micro-batches for each of them.
 const MODEL: Mesh = &["model.layers=4", "data.batch=2", "data.micro_batches=8"];
 
-const MESHES: [(&str, Mesh); 6] = [
+const MESHES: [(&str, Mesh); 8] = [
     ("data 2", &["parallel.data=2"]),
+    ("tensor 2, in sequence", &["parallel.tensor=2"]),
+    ("tensor 2, replicated", &["parallel.tensor=2", "parallel.sequence=false"]),
     ("pipeline 2", &["parallel.pipeline=2"]),
     (
         "pipeline 2, interleaved",
@@ -22,7 +24,10 @@ const MESHES: [(&str, Mesh); 6] = [
     ),
     ("pipeline 4, dualpipe", &["parallel.pipeline=4", "parallel.schedule=dualpipe"]),
     ("pipeline 2, dualpipe-v", &["parallel.pipeline=2", "parallel.schedule=dualpipe-v"]),
-    ("data 2 x pipeline 2", &["parallel.data=2", "parallel.pipeline=2", "parallel.schedule=zb-h1"]),
+    (
+        "2 x 2 x 2",
+        &["parallel.data=2", "parallel.tensor=2", "parallel.pipeline=2", "parallel.schedule=zb-h1"],
+    ),
 ];
 
 #[test]

@@ -291,14 +291,6 @@ pub enum ConfigError {
         /// The ranks.
         mesh: Mesh,
     },
-    /// Ranks that can be planned and not run.
-    #[error("parallel.{axis} = {ranks}: training takes 1 so far")]
-    OnlyPlanned {
-        /// The axis that they stand along.
-        axis: Axis,
-        /// How many they are.
-        ranks: usize,
-    },
     /// A `.bin` among other files.
     #[error("data.files: {} holds tokens and must be the only file", path.display())]
     BinAmongOthers {

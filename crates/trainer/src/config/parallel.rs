@@ -12,9 +12,9 @@ use super::{Config, ConfigError, error::MOST_RANKS};
 pub struct ParallelConfig {
     /// Ranks that share a micro-batch's sequences, each with all weights of its part of the model.
     pub data: usize,
-    /// Ranks that share every linear and the tables. Only plans have more than 1 so far.
+    /// Ranks that share every linear and the tables.
     pub tensor: usize,
-    /// Ranks along a pipeline, whose stages share the blocks. Only plans have more than 1 so far.
+    /// Ranks along a pipeline, whose stages share the blocks.
     pub pipeline: usize,
     /// Whether the ranks of a tensor share the tokens of what stands between linears as well. It has no effect on one
     /// of them.
@@ -82,13 +82,6 @@ impl ParallelConfig {
 }
 
 impl Config {
-    /// An error for ranks that can be planned and not run.
-    pub fn expect_trainable(&self) -> Result<(), ConfigError> {
-        // An axis that no engine has yet.
-        let (axis, ranks) = (Axis::Tensor, self.parallel.tensor);
-        if ranks > 1 { Err(ConfigError::OnlyPlanned { axis, ranks }) } else { Ok(()) }
-    }
-
     /// The ranks, if they are not too many.
     pub(crate) fn mesh(&self) -> Result<Mesh, ConfigError> {
         let mesh = Mesh::new(&Axis::ALL.map(|axis| (axis, self.parallel.size(axis))))?;

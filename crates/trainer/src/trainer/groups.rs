@@ -14,7 +14,6 @@ pub(crate) struct Groups {
     /// All ranks.
     pub(crate) world: Arc<dyn Collectives>,
     /// Those that share every tensor.
-    #[expect(dead_code, reason = "linears take it next")]
     pub(crate) tensor: Arc<dyn Collectives>,
     /// Those with the same weights.
     pub(crate) replicas: Arc<dyn Collectives>,

@@ -1,7 +1,7 @@
 //! The parts of the model that a rank has.
 
 use fp8lm_device::{Collectives, Queue, Tensor};
-use fp8lm_model::{Gpt, Kind, Part};
+use fp8lm_model::{Build, Gpt, Kind, Part, Split};
 use fp8lm_scaling::{Parameter, Quantizer};
 
 use super::Groups;
@@ -18,8 +18,10 @@ impl Parts {
     /// Those of a rank of the plan, with initial weights.
     pub(super) fn new(queue: &Queue, groups: &Groups, plan: &Plan) -> Result<Self> {
         let (model, recipe, run) = (plan.model(), plan.recipe(), &plan.config().run);
+        let split = Split::new(groups.tensor.clone(), plan.config().parallel.sequence);
         let parts = plan.parts(groups.world.rank())?.into_iter().map(|part| {
-            let mut gpt = Gpt::part(queue, model, recipe, run.seed, &part)?;
+            let build = Build { seed: run.seed, part: part.clone(), split: split.clone() };
+            let mut gpt = Gpt::build(queue, model, recipe, build)?;
             gpt.set_recompute(run.recompute);
             Ok((part, gpt))
         });

@@ -34,7 +34,8 @@ pub(super) fn parallel(
         return Ok(None);
     }
     let tensors = plan.tensors_of(groups.world.rank())?;
-    let owners: Vec<_> = tensors.iter().filter_map(|tensor| tensor.owner).collect();
+    // Where nothing is shared among replicas, the first owns what it has alone.
+    let owners: Vec<_> = tensors.iter().map(|tensor| tensor.owner.unwrap_or(0)).collect();
     let options = plan.data_options();
     let parameters = &mut parts.parameters_mut();
     let groups = DataGroups { replicas: &groups.replicas, peers: &groups.peers };
