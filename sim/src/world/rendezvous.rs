@@ -10,7 +10,7 @@ use fp8lm_device::{LinkError, Result};
 use super::{
     fault::{Fate, Fault, fate},
     groups::Split,
-    state::{Match, Message, Parcel, State, Ticket},
+    state::{Match, Message, Parcel, Route, State, Ticket},
     traffic::Traffic,
 };
 use crate::emulator::{Emulator, Wire};
@@ -136,14 +136,16 @@ impl Rendezvous {
 
     fn deliver(&self, message: Match) -> Result<()> {
         let is_intact = self.copy(&message)?;
+        let Match { route: Route { from, to, .. }, tag, tickets, from: sent, to: received, .. } =
+            message;
+        // Whoever goes on finds that nobody holds its memory any more.
+        drop((sent, received));
         let mut state = self.lock();
         check(&state)?;
         if !is_intact {
-            let (from, to) = (message.route.from, message.route.to);
-            let error = LinkError::Corrupted { tag: message.tag, from, to };
-            return self.refuse(&mut state, error);
+            return self.refuse(&mut state, LinkError::Corrupted { tag, from, to });
         }
-        for rank in message.tickets.into_iter().filter_map(|ticket| state.arrive(ticket)) {
+        for rank in tickets.into_iter().filter_map(|ticket| state.arrive(ticket)) {
             self.wakers[rank].notify_all();
         }
         Ok(())
