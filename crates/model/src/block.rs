@@ -9,7 +9,7 @@ use crate::{
     Attention, Linear, Mlp, Norm, Recompute,
     attention::{AttentionPending, AttentionStash},
     mlp::MlpPending,
-    norm::NormStash,
+    norm::{NormPending, NormStash},
 };
 
 mod stash;
@@ -29,7 +29,9 @@ pub struct Block {
 /// What the weight gradients of a block need.
 #[derive(Debug)]
 pub(crate) struct BlockPending {
+    norm1: NormPending,
     attention: AttentionPending,
+    norm2: NormPending,
     mlp: MlpPending,
 }
 
@@ -49,7 +51,7 @@ impl Block {
         Ok((ops::add(queue, &x, &m)?, whole.kept(self.recompute)))
     }
 
-    /// dx, and what the weight gradients need. Gradients of norms are added at once.
+    /// dx, and what the weight gradients need.
     pub(crate) fn input_gradient(
         &mut self,
         queue: &Queue,
@@ -59,15 +61,18 @@ impl Block {
     ) -> Result<(Tensor, BlockPending)> {
         let Whole { norm1, attention, norm2, mlp } = self.whole(queue, stash, rope)?;
         let (dh, mlp) = self.mlp.input_gradient(queue, dy, mlp)?;
-        let dx = ops::add(queue, dy, &self.norm2.backward(queue, &dh, &norm2)?)?;
+        let (dx2, norm2) = self.norm2.input_gradient(queue, &dh, &norm2)?;
+        let dx = ops::add(queue, dy, &dx2)?;
         let (dh, attention) = self.attention.input_gradient(queue, &dx, attention, rope)?;
-        let dx = ops::add(queue, &dx, &self.norm1.backward(queue, &dh, &norm1)?)?;
-        Ok((dx, BlockPending { attention, mlp }))
+        let (dx1, norm1) = self.norm1.input_gradient(queue, &dh, &norm1)?;
+        Ok((ops::add(queue, &dx, &dx1)?, BlockPending { norm1, attention, norm2, mlp }))
     }
 
     pub(crate) fn weight_gradient(&mut self, queue: &Queue, pending: BlockPending) -> Result<()> {
         self.mlp.weight_gradient(queue, pending.mlp)?;
-        self.attention.weight_gradient(queue, pending.attention)
+        self.norm2.weight_gradient(queue, pending.norm2)?;
+        self.attention.weight_gradient(queue, pending.attention)?;
+        self.norm1.weight_gradient(queue, pending.norm1)
     }
 
     /// The linears, in order of use.

@@ -6,7 +6,7 @@ use fp8lm_scaling::{Parameter, Pass, Quantizer, Recipe};
 
 use self::{
     build::Builder,
-    tail::{Goal, HeadPending, Tail, TailStash},
+    tail::{Goal, Tail, TailPending, TailStash},
 };
 use crate::{
     Block, Error, Kind, Linear, ModelConfig, Recompute, Result, Split,
@@ -62,7 +62,7 @@ pub struct GptPending {
     dx: Tensor,
     /// The last block's first.
     blocks: Vec<BlockPending>,
-    head: Option<HeadPending>,
+    tail: Option<TailPending>,
 }
 
 /// What is done with a parameter whose gradient of a pass is whole.
@@ -162,8 +162,8 @@ impl Gpt {
         added: &mut Added<'_>,
     ) -> Result<Tensor> {
         let GptStash { tokens, blocks, tail } = stash;
-        let (mut dx, head) = self.tail_gradient(queue, tail, dy)?;
-        self.head_weight_gradient(queue, head, added)?;
+        let (mut dx, tail) = self.tail_gradient(queue, tail, dy)?;
+        self.tail_weight_gradient(queue, tail, added)?;
         for (block, stash) in self.blocks.iter_mut().zip(blocks).rev() {
             let (dx_block, pending) = block.input_gradient(queue, &dx, stash, &self.rope)?;
             block.weight_gradient(queue, pending)?;
@@ -175,7 +175,6 @@ impl Gpt {
     }
 
     /// The first half of [`backward_part`](Self::backward_part): what it returns, and what the second half needs.
-    /// Gradients of norms are added, but not handed on yet.
     pub fn input_gradient(
         &mut self,
         queue: &Queue,
@@ -183,14 +182,14 @@ impl Gpt {
         dy: Option<&Tensor>,
     ) -> Result<(Tensor, GptPending)> {
         let GptStash { tokens, blocks: stashes, tail } = stash;
-        let (mut dx, head) = self.tail_gradient(queue, tail, dy)?;
+        let (mut dx, tail) = self.tail_gradient(queue, tail, dy)?;
         let mut blocks = Vec::with_capacity(stashes.len());
         for (block, stash) in self.blocks.iter_mut().zip(stashes).rev() {
             let (dx_block, pending) = block.input_gradient(queue, &dx, stash, &self.rope)?;
             blocks.push(pending);
             dx = dx_block;
         }
-        Ok((dx.clone(), GptPending { tokens, dx, blocks, head }))
+        Ok((dx.clone(), GptPending { tokens, dx, blocks, tail }))
     }
 
     /// The second half of [`backward_part`](Self::backward_part): adds what is left, with the same bits.
@@ -200,8 +199,8 @@ impl Gpt {
         pending: GptPending,
         added: &mut Added<'_>,
     ) -> Result<()> {
-        let GptPending { tokens, dx, blocks, head } = pending;
-        self.head_weight_gradient(queue, head, added)?;
+        let GptPending { tokens, dx, blocks, tail } = pending;
+        self.tail_weight_gradient(queue, tail, added)?;
         for (block, pending) in self.blocks.iter_mut().rev().zip(blocks) {
             block.weight_gradient(queue, pending)?;
             block.parameters_mut().try_for_each(&mut *added)?;
@@ -222,6 +221,18 @@ impl Gpt {
         let (x, _) = self.trunk(queue, tokens, tokens.elements(), None, Pass::Evaluate)?;
         let embedding = self.embedding.as_ref();
         self.tail.as_ref().map_or(Ok(x.clone()), |tail| tail.logits(queue, &x, embedding))
+    }
+
+    /// Sums the gradients of so many micro-batches a step as a tree, each parameter's.
+    pub fn combine_as_tree(&mut self, micro_batches: usize) {
+        for parameter in self.parameters_mut() {
+            parameter.gradient_mut().combine_as_tree(micro_batches);
+        }
+        let head_is_shared = self.tail.as_ref().is_some_and(|tail| tail.head.is_none());
+        if let Some(embedding) = self.embedding.as_mut().filter(|_| head_is_shared) {
+            // The head adds to it, too.
+            embedding.gradient_mut().combine_as_tree(2 * micro_batches);
+        }
     }
 
     /// Starts a step, counted from 0: gradients are 0.
@@ -345,18 +356,18 @@ impl Gpt {
         queue: &Queue,
         stash: Option<TailStash>,
         dy: Option<&Tensor>,
-    ) -> Result<(Tensor, Option<HeadPending>)> {
+    ) -> Result<(Tensor, Option<TailPending>)> {
         let (Some(tail), Some(stash)) = (&mut self.tail, stash) else {
             return Ok((dy.ok_or(Error::NoGradient)?.clone(), None));
         };
-        let (dx, head) = tail.input_gradient(queue, stash, self.embedding.as_ref())?;
-        Ok((dx, Some(head)))
+        let (dx, pending) = tail.input_gradient(queue, stash, self.embedding.as_ref())?;
+        Ok((dx, Some(pending)))
     }
 
-    fn head_weight_gradient(
+    fn tail_weight_gradient(
         &mut self,
         queue: &Queue,
-        pending: Option<HeadPending>,
+        pending: Option<TailPending>,
         added: &mut Added<'_>,
     ) -> Result<()> {
         let (Some(tail), Some(pending)) = (&mut self.tail, pending) else { return Ok(()) };

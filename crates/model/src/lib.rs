@@ -43,7 +43,7 @@ pub use error::{Error, Result};
 pub use gpt::{Added, Build, Gpt, GptPending, GptStash, Part, Sequences};
 pub use linear::{Fp8Linear, Kind, Linear, OutputGradient, PlainLinear};
 pub use mlp::Mlp;
-pub use norm::{Norm, NormStash};
+pub use norm::{Norm, NormPending, NormStash};
 pub use recompute::Recompute;
 pub use split::{Border, COLUMNS, Cut, ROWS, Split, TABLES};
 pub use stash::{StashBytes, StashPlan};

@@ -27,6 +27,13 @@ pub struct NormStash {
     rstd: Tensor,
 }
 
+/// What the gradients of a norm's weights are added from.
+#[derive(Debug)]
+pub struct NormPending {
+    /// Of gain and shift, over the own rows.
+    gradients: Vec<Tensor>,
+}
+
 impl Norm {
     /// A norm with these weights, whose rows members of `split` may share.
     pub fn new(gain: Parameter, shift: Option<Parameter>, eps: f64, split: Split) -> Self {
@@ -45,21 +52,29 @@ impl Norm {
         Ok((y, NormStash { x: x.clone(), mean: Some(mean), rstd }))
     }
 
-    /// dx; the gradients of gain and shift, which come with it, are added.
-    pub fn backward(&mut self, queue: &Queue, dy: &Tensor, stash: &NormStash) -> Result<Tensor> {
+    /// dx, and what the weights' gradients are added from.
+    pub fn input_gradient(
+        &self,
+        queue: &Queue,
+        dy: &Tensor,
+        stash: &NormStash,
+    ) -> Result<(Tensor, NormPending)> {
         let NormStash { x, mean, rstd } = stash;
         let gain = self.gain.weight(queue, x.dtype())?;
-        let (Some(shift), Some(mean)) = (&mut self.shift, mean) else {
+        let Some(mean) = mean else {
             let (dx, dgain) = ops::rms_norm_backward(queue, dy, x, &gain, rstd)?;
-            self.split.sum_rows(queue, std::slice::from_ref(&dgain))?;
-            self.gain.gradient_mut().add(queue, dgain)?;
-            return Ok(dx);
+            return Ok((dx, NormPending { gradients: vec![dgain] }));
         };
         let (dx, dgain, dshift) = ops::layer_norm_backward(queue, dy, x, &gain, mean, rstd)?;
-        self.split.sum_rows(queue, &[dgain.clone(), dshift.clone()])?;
-        self.gain.gradient_mut().add(queue, dgain)?;
-        shift.gradient_mut().add(queue, dshift)?;
-        Ok(dx)
+        Ok((dx, NormPending { gradients: vec![dgain, dshift] }))
+    }
+
+    /// Adds the gradients of gain and shift.
+    pub fn weight_gradient(&mut self, queue: &Queue, pending: NormPending) -> Result<()> {
+        let NormPending { gradients } = pending;
+        self.split.sum_rows(queue, &gradients)?;
+        let mut both = self.parameters_mut().zip(gradients);
+        both.try_for_each(|(weight, gradient)| weight.gradient_mut().add(queue, gradient))
     }
 
     /// Gain and shift.

@@ -11,7 +11,7 @@ use super::Added;
 use crate::{
     Norm, Result, Split, TABLES,
     linear::{plain_forward, plain_input_gradient, plain_weight_gradient},
-    norm::NormStash,
+    norm::{NormPending, NormStash},
 };
 
 /// The last norm, and the head.
@@ -27,12 +27,19 @@ pub(super) struct Tail {
 #[derive(Debug)]
 pub(super) struct TailStash {
     norm: NormStash,
-    head: HeadPending,
+    head: Head,
+}
+
+/// What its weight gradients need.
+#[derive(Debug)]
+pub(super) struct TailPending {
+    norm: NormPending,
+    head: Head,
 }
 
 /// What the head's weight gradient needs.
 #[derive(Debug)]
-pub(super) struct HeadPending {
+struct Head {
     /// The own rows.
     h: Tensor,
     dlogits: Tensor,
@@ -71,31 +78,33 @@ impl Tail {
         let (Goal { targets, gradient_scale }, group) = (goal, self.split.group().labelled(TABLES));
         let (loss, dlogits) =
             ops::cross_entropy_over(queue, &*group, &logits, targets, gradient_scale)?;
-        Ok((loss, TailStash { norm, head: HeadPending { h, dlogits } }))
+        Ok((loss, TailStash { norm, head: Head { h, dlogits } }))
     }
 
-    /// dx, and what the head's weight gradient needs. The norm's gradients are added.
+    /// dx, and what the weight gradients need.
     pub(super) fn input_gradient(
-        &mut self,
+        &self,
         queue: &Queue,
         stash: TailStash,
         embedding: Option<&Parameter>,
-    ) -> Result<(Tensor, HeadPending)> {
+    ) -> Result<(Tensor, TailPending)> {
         let TailStash { norm, head } = stash;
         let dh = plain_input_gradient(queue, self.weight(embedding), &head.dlogits)?;
         let dh = self.split.reduce(queue, dh, TABLES)?;
-        Ok((self.norm.backward(queue, &dh, &norm)?, head))
+        let (dx, norm) = self.norm.input_gradient(queue, &dh, &norm)?;
+        Ok((dx, TailPending { norm, head }))
     }
 
-    /// Adds the gradient of the head's weight, and hands on the tail's own parameters.
+    /// Adds the gradients of head and norm, and hands on the tail's own parameters.
     pub(super) fn weight_gradient(
         &mut self,
         queue: &Queue,
-        pending: HeadPending,
+        pending: TailPending,
         embedding: Option<&mut Parameter>,
         added: &mut Added<'_>,
     ) -> Result<()> {
-        let HeadPending { h, dlogits } = pending;
+        let TailPending { norm, head: Head { h, dlogits } } = pending;
+        self.norm.weight_gradient(queue, norm)?;
         let h = self.split.gather(queue, &h, TABLES)?;
         match (&mut self.head, embedding) {
             (Some(head), _) => {

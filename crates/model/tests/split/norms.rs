@@ -32,7 +32,8 @@ fn run(member: &Member) -> (Shard, [Vec<f32>; 4]) {
         member.upload(&matrix(seed, ROWS, COLS), rows, ROWS / rows.members, DType::F32)
     });
     let (y, stash) = norm.forward(queue, &x).unwrap();
-    let dx = norm.backward(queue, &dy, &stash).unwrap();
+    let (dx, pending) = norm.input_gradient(queue, &dy, &stash).unwrap();
+    norm.weight_gradient(queue, pending).unwrap();
     let mut gradients = norm.parameters().map(|parameter| parameter.gradient().result());
     let [gain, shift] = [gradients.next().unwrap(), gradients.next().unwrap()];
     (rows, [&y, &dx, gain, shift].map(|tensor| member.values(tensor)))
