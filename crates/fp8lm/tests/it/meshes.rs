@@ -50,10 +50,40 @@ fn every_mesh_trains_close_to_one_rank() {
     }
 }
 
+/// The deterministic mode: neither the pipeline and its schedule nor data-parallel ranks change a bit.
+#[test]
+fn the_deterministic_mode_has_the_bits_of_one_rank() {
+    let folder = tempdir().unwrap();
+    const PIPELINES: [Mesh; 11] = [
+        &["parallel.data=2"],
+        &["parallel.data=4", "parallel.zero=2"],
+        &["parallel.data=8", "parallel.zero=0"],
+        &["parallel.pipeline=2"],
+        &["parallel.pipeline=4", "parallel.schedule=gpipe"],
+        &["parallel.pipeline=4", "parallel.schedule=zb-h1"],
+        &["parallel.pipeline=2", "parallel.schedule=interleaved", "parallel.chunks=2"],
+        &["parallel.pipeline=4", "parallel.schedule=dualpipe"],
+        &["parallel.pipeline=2", "parallel.schedule=dualpipe-v"],
+        &["parallel.pipeline=2", "parallel.data=2", "parallel.schedule=zb-h1"],
+        &["parallel.pipeline=2", "parallel.data=2", "parallel.schedule=dualpipe"],
+    ];
+    for recipe in ["fp8lm-3", "deepseek-v3"] {
+        let name = format!("recipe.name={recipe}");
+        let own = ["run.steps=3", "parallel.deterministic=true", &*name];
+        let reference = run(&folder, recipe, &own);
+        for (index, keys) in PIPELINES.iter().enumerate() {
+            let found = run(&folder, &format!("{recipe} {index}"), &[keys, &own[..]].concat());
+            assert_eq!(losses(&found), losses(&reference), "{recipe}, {keys:?}");
+            let same = checkpoint(&found, 3) == checkpoint(&reference, 3);
+            assert!(same, "{recipe}, {keys:?}: the checkpoint is not that of one rank");
+        }
+    }
+}
+
 #[test]
 fn streams_change_no_bit_of_a_mesh() {
     let folder = tempdir().unwrap();
-    for (mesh, keys) in &MESHES[1..] {
+    for (mesh, keys) in &MESHES[3..] {
         let keys = [*keys, &["run.steps=2"]].concat();
         let reference = run(&folder, mesh, &keys);
         let late = folder.path().join(format!("{mesh}, late"));

@@ -148,7 +148,24 @@ fn what_is_sent_is_what_the_formula_says() {
 /// Label by label, but for scalars.
 #[test]
 fn meshes_send_what_is_planned() {
-    let meshes: [&[&str]; 8] = [
+    let meshes: [&[&str]; 16] = [
+        &["parallel.tensor=2"],
+        &["parallel.tensor=4", "model.heads=4", "recipe.name=bf16", "parallel.sequence=false"],
+        &["parallel.tensor=2", "recipe.name=te", "recipe.reduce_scatter_wire=e4m3"],
+        &["parallel.tensor=2", "recipe={name='deepseek-v3', columns='e5m6'}", "model.norm=layer"],
+        &[
+            "parallel.tensor=2",
+            "recipe={name='deepseek-v3', columns='values'}",
+            "model.tied_head=true",
+        ],
+        &["parallel.tensor=2", "run.recompute=full", "recipe.name=fp8lm-1"],
+        &["parallel.tensor=2", "run.recompute=full", "parallel.sequence=false", "parallel.data=2"],
+        &[
+            "parallel.tensor=2",
+            "parallel.data=2",
+            "parallel.pipeline=2",
+            "recipe.pipeline_wire=e4m3",
+        ],
         &["parallel.pipeline=2"],
         &["parallel.pipeline=2", "parallel.data=2", "parallel.zero=0"],
         &["parallel.pipeline=2", "parallel.schedule=interleaved", "parallel.chunks=2"],

@@ -28,6 +28,11 @@ impl Plan {
         self.pipeline_shape().micro_batches
     }
 
+    /// Those of them that go through each of its stages: under some schedules two ranks of a pipeline share them.
+    pub fn micro_batches_of_a_replica(&self) -> usize {
+        self.micro_batches_of_a_rank() * self.config.parallel.data / self.replicas()
+    }
+
     /// Which batch of a step is the `micro_batch`-th of a data-parallel rank. Each takes its rows of every micro-batch;
     /// in the deterministic mode it takes whole ones, those of a step in a row.
     pub fn batch_of(&self, data_rank: usize, micro_batch: usize) -> usize {

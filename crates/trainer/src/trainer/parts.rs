@@ -23,6 +23,9 @@ impl Parts {
             let build = Build { seed: run.seed, part: part.clone(), split: split.clone() };
             let mut gpt = Gpt::build(queue, model, recipe, build)?;
             gpt.set_recompute(run.recompute);
+            if plan.config().parallel.deterministic {
+                gpt.combine_as_tree(plan.micro_batches_of_a_replica());
+            }
             Ok((part, gpt))
         });
         Ok(Self { parts: parts.collect::<Result<_>>()? })
