@@ -38,7 +38,9 @@ impl Case {
         let [mut x, mut weight, mut dy] =
             [[TOKENS, inputs], [outputs, inputs], [TOKENS, outputs]].map(|[r, c]| matrix(r, r, c));
         // Far beyond the rest, and one member's alone.
-        [&mut x, &mut weight, &mut dy].map(|values| values[0] = 128.0);
+        for values in [&mut x, &mut weight, &mut dy] {
+            values[0] = 128.0;
+        }
         Self { recipe, cut, outer, inputs, outputs, x, weight, dy, steps: STEPS }
     }
 
