@@ -40,7 +40,10 @@ fn every_mesh_trains_close_to_one_rank() {
             last_losses(&run(&folder, &format!("{recipe} on {mesh}"), &keys))
         };
         let one = losses("one rank", &[]);
-        for (mesh, keys) in MESHES {
+        // The last mesh has all axes.
+        let all = ["fp8lm-3", "deepseek-v3"].contains(&recipe);
+        let meshes = if all { &MESHES[..] } else { &MESHES[MESHES.len() - 1..] };
+        for (mesh, keys) in meshes.iter().copied() {
             let found = losses(mesh, keys);
             for (found, one) in found.into_iter().zip(one) {
                 let off = (found / one - 1.0).abs();
