@@ -183,6 +183,11 @@ impl Quantizer {
         self.delayed.is_some()
     }
 
+    /// Whether it casts parts, of which other members of a group cast the others.
+    pub fn is_of_parts(&self) -> bool {
+        self.scalars.size() > 1
+    }
+
     /// Ends a step: its amax joins the window, and the next step's scale is made.
     pub fn end_step(&mut self, queue: &Queue) -> Result<()> {
         let Some(delayed) = &mut self.delayed else { return Ok(()) };

@@ -32,6 +32,8 @@ mod session;
 mod snapshot;
 mod statistics;
 mod summary;
+#[cfg(test)]
+mod testing;
 pub mod text;
 mod trainer;
 mod usage;

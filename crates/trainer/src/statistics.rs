@@ -94,8 +94,13 @@ impl Trainer {
         Wire::new(self.groups.world.size() as u64, books, bf16)
     }
 
+    /// What ranks that share tensors all cast alike counts once.
     fn tell_of_activations(&mut self, told: &mut Told) -> Result<()> {
+        let is_first_shard = self.groups.is_first_shard();
         for (_, kind, quantizer) in self.parts.quantizers() {
+            if !is_first_shard && !quantizer.is_of_parts() {
+                continue;
+            }
             let reading = quantizer.meter().read(&self.queue)?;
             if let Some(reading) = reading.filter(|reading| reading.elements > 0) {
                 told.kinds.entry(kind.into()).or_default().add(reading);
@@ -113,10 +118,12 @@ impl Trainer {
         Ok(())
     }
 
-    /// Each by one rank: its owner, who alone has the scale of the sum, or the first if all have it.
+    /// Each by one rank: its owner, who alone has the scale of the sum, or the first if all have it. A reading of a
+    /// shard is that of the tensor, so the first shard's is.
     fn tell_of_gradients(&self, told: &mut Told) -> Result<()> {
         let is_shared = self.parallel.as_ref().is_some_and(DataParallel::shares_states);
-        if !is_shared && self.groups.replicas.rank() > 0 {
+        let is_first_replica = is_shared || self.groups.replicas.rank() == 0;
+        if !is_first_replica || !self.groups.is_first_shard() {
             return Ok(());
         }
         for parameter in self.parts.parameters().into_iter().filter(|owned| owned.is_owned()) {
@@ -222,3 +229,6 @@ impl From<Kind> for TensorKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
