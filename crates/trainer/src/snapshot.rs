@@ -145,3 +145,6 @@ pub(crate) fn load(
 
 /// The metadata's key of the steps that were skipped.
 const SKIPPED: &str = "steps_skipped";
+
+#[cfg(test)]
+mod tests;
