@@ -223,15 +223,11 @@ impl Gpt {
         self.tail.as_ref().map_or(Ok(x.clone()), |tail| tail.logits(queue, &x, embedding))
     }
 
-    /// Sums the gradients of so many micro-batches a step as a tree, each parameter's.
+    /// Sums the gradients of so many micro-batches a step as a tree, each parameter's. What head and embedding add to
+    /// one table is one leaf.
     pub fn combine_as_tree(&mut self, micro_batches: usize) {
         for parameter in self.parameters_mut() {
             parameter.gradient_mut().combine_as_tree(micro_batches);
-        }
-        let head_is_shared = self.tail.as_ref().is_some_and(|tail| tail.head.is_none());
-        if let Some(embedding) = self.embedding.as_mut().filter(|_| head_is_shared) {
-            // The head adds to it, too.
-            embedding.gradient_mut().combine_as_tree(2 * micro_batches);
         }
     }
 
