@@ -86,7 +86,7 @@ impl Clip {
     }
 
     /// The norm over all gradients: the canonical sum of the tensors' sums of squares, each canonical, from the rank of
-    /// `group` that counts it. Those of shards are added in the order of ranks.
+    /// `group` that counts it. Those of shards are added in the order of the group's algorithm.
     pub(crate) fn measure(
         &self,
         queue: &Queue,
