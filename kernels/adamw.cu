@@ -83,7 +83,9 @@ DEVICE void find_amaxes(const AdamW& a, u32 block) {
     const u64 first = (u64(block) * ROUNDS * blockDim.x + threadIdx.x) * GROUP;
     Maxima maxima;
 #pragma unroll 1
-    for (u32 round = 0; round < ROUNDS; round++) maxima.take(a, step, inverses, first + u64(round) * blockDim.x * GROUP);
+    for (u32 round = 0; round < ROUNDS; round++) {
+        maxima.take(a, step, inverses, first + u64(round) * blockDim.x * GROUP);
+    }
     raise_amax(a.master, a.amaxes, maxima.master);
     raise_amax(a.m, a.amaxes + 1, maxima.m);
     raise_amax(a.v, a.amaxes + 2, maxima.v);
@@ -127,7 +129,8 @@ DEVICE void store_states(const AdamW& a, u32 block) {
 // The arguments of an entry, put together.
 DEVICE AdamW adamw_of(View grad, View grad_scale_inv, View clip, View corrections, View skip, View master,
     View master_scale, View m, View m_scale, View v, View v_scale, u32 master_rule, u32 m_rule, u32 v_rule, f32 lr,
-    f32 beta1, f32 beta2, f32 eps, f32 decay, View amaxes, u32 phases, u32 stochastic, u64 seed, u32 tensor, u32 step, u64 first, void* scratch) {
+    f32 beta1, f32 beta2, f32 eps, f32 decay, View amaxes, u32 phases,
+    u32 stochastic, u64 seed, u32 tensor, u32 step, u64 first, void* scratch) {
     // As was checked; so that they take the registers of one.
     grad.elements = m.elements = v.elements = master.elements;
     return {grad, grad_scale_inv, clip, corrections, skip, {master, master_scale, master_rule}, {m, m_scale, m_rule},
@@ -143,19 +146,22 @@ DEVICE AdamW adamw_of(View grad, View grad_scale_inv, View clip, View correction
 
 extern "C" __global__ void __launch_bounds__(32) adamw_begin(View grad, View grad_scale_inv, View clip,
     View corrections, View skip, View master, View master_scale, View m, View m_scale, View v, View v_scale,
-    u32 master_rule, u32 m_rule, u32 v_rule, f32 lr, f32 beta1, f32 beta2, f32 eps, f32 decay, View amaxes, u32 phases, void* scratch) {
+    u32 master_rule, u32 m_rule, u32 v_rule, f32 lr, f32 beta1, f32 beta2, f32 eps, f32 decay, View amaxes, u32 phases,
+    void* scratch) {
     begin(adamw_of(ARGUMENTS, scratch));
 }
 
 extern "C" __global__ void __launch_bounds__(256) adamw_amax(View grad, View grad_scale_inv, View clip,
     View corrections, View skip, View master, View master_scale, View m, View m_scale, View v, View v_scale,
-    u32 master_rule, u32 m_rule, u32 v_rule, f32 lr, f32 beta1, f32 beta2, f32 eps, f32 decay, View amaxes, u32 phases, void* scratch) {
+    u32 master_rule, u32 m_rule, u32 v_rule, f32 lr, f32 beta1, f32 beta2, f32 eps, f32 decay, View amaxes, u32 phases,
+    void* scratch) {
     find_amaxes(adamw_of(ARGUMENTS, scratch), blockIdx.x);
 }
 
 extern "C" __global__ void __launch_bounds__(256) adamw_store(View grad, View grad_scale_inv, View clip,
     View corrections, View skip, View master, View master_scale, View m, View m_scale, View v, View v_scale,
-    u32 master_rule, u32 m_rule, u32 v_rule, f32 lr, f32 beta1, f32 beta2, f32 eps, f32 decay, View amaxes, u32 phases, void* scratch) {
+    u32 master_rule, u32 m_rule, u32 v_rule, f32 lr, f32 beta1, f32 beta2, f32 eps, f32 decay, View amaxes, u32 phases,
+    void* scratch) {
     store_states(adamw_of(ARGUMENTS, scratch), blockIdx.x);
 }
 
@@ -181,22 +187,22 @@ extern "C" __global__ void __launch_bounds__(256) adamw_store_many(const u8* __r
 
 extern "C" __global__ void __launch_bounds__(32) adamw_stochastic_begin(View grad, View grad_scale_inv, View clip,
     View corrections, View skip, View master, View master_scale, View m, View m_scale, View v, View v_scale,
-    u32 master_rule, u32 m_rule, u32 v_rule, f32 lr, f32 beta1, f32 beta2, f32 eps, f32 decay, View amaxes, u32 phases, u32 stochastic, u64 seed,
-    u32 tensor, u32 step, u64 first, void* scratch) {
+    u32 master_rule, u32 m_rule, u32 v_rule, f32 lr, f32 beta1, f32 beta2, f32 eps, f32 decay, View amaxes, u32 phases,
+    u32 stochastic, u64 seed, u32 tensor, u32 step, u64 first, void* scratch) {
     begin(adamw_of(ARGUMENTS, stochastic, seed, tensor, step, first, scratch));
 }
 
 extern "C" __global__ void __launch_bounds__(256) adamw_stochastic_amax(View grad, View grad_scale_inv, View clip,
     View corrections, View skip, View master, View master_scale, View m, View m_scale, View v, View v_scale,
-    u32 master_rule, u32 m_rule, u32 v_rule, f32 lr, f32 beta1, f32 beta2, f32 eps, f32 decay, View amaxes, u32 phases, u32 stochastic, u64 seed,
-    u32 tensor, u32 step, u64 first, void* scratch) {
+    u32 master_rule, u32 m_rule, u32 v_rule, f32 lr, f32 beta1, f32 beta2, f32 eps, f32 decay, View amaxes, u32 phases,
+    u32 stochastic, u64 seed, u32 tensor, u32 step, u64 first, void* scratch) {
     find_amaxes(adamw_of(ARGUMENTS, stochastic, seed, tensor, step, first, scratch), blockIdx.x);
 }
 
 extern "C" __global__ void __launch_bounds__(256) adamw_stochastic_store(View grad, View grad_scale_inv, View clip,
     View corrections, View skip, View master, View master_scale, View m, View m_scale, View v, View v_scale,
-    u32 master_rule, u32 m_rule, u32 v_rule, f32 lr, f32 beta1, f32 beta2, f32 eps, f32 decay, View amaxes, u32 phases, u32 stochastic, u64 seed,
-    u32 tensor, u32 step, u64 first, void* scratch) {
+    u32 master_rule, u32 m_rule, u32 v_rule, f32 lr, f32 beta1, f32 beta2, f32 eps, f32 decay, View amaxes, u32 phases,
+    u32 stochastic, u64 seed, u32 tensor, u32 step, u64 first, void* scratch) {
     store_states(adamw_of(ARGUMENTS, stochastic, seed, tensor, step, first, scratch), blockIdx.x);
 }
 
