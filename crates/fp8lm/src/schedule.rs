@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use console::Term;
 use fp8lm_parallel::{Costs, Error, PipelineShape, Program, Schedule, Timeline};
 use fp8lm_trainer::text::align;
@@ -45,8 +45,8 @@ fn list() -> String {
 fn draw(schedule: Schedule, args: &ScheduleArgs) -> Result<String> {
     let drawing = Drawing::new(schedule, args)?;
     if let Some(path) = &args.svg {
-        let written = fs::write(path, svg::draw(&drawing));
-        written.with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(path, svg::draw(&drawing))
+            .map_err(|error| anyhow!("cannot write {}: {error}", path.display()))?;
     }
     // Elsewhere than on a terminal nothing wraps, and a line a rank is the easiest to read on.
     let columns = Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
@@ -67,7 +67,28 @@ impl Drawing {
         }
         let program = schedule.program(shape).map_err(by_argument)?;
         let timeline = Timeline::new(&program, costs)?;
-        Ok(Self { schedule, shape, costs, program, timeline })
+        let drawing = Self { schedule, shape, costs, program, timeline };
+        drawing.expect_cells()?;
+        Ok(drawing)
+    }
+
+    /// Costs that are far apart make a short step a speck, or the whole too long for any page.
+    fn expect_cells(&self) -> Result<()> {
+        let (shortest, makespan) = (self.shortest(), self.timeline.makespan());
+        let cells = self.program.ranks() as f64 * makespan / shortest;
+        match cells <= MAX_CELLS {
+            true => Ok(()),
+            false => bail!(
+                "the shortest step takes {shortest:?} and the whole {makespan:?}: at most {MAX_CELLS} times the \
+                 shortest are drawn, over all ranks"
+            ),
+        }
+    }
+
+    /// What the shortest step takes.
+    fn shortest(&self) -> f64 {
+        let steps = (0..self.program.ranks()).flat_map(|rank| self.timeline.steps(rank));
+        steps.map(|timed| timed.end - timed.start).reduce(f64::min).unwrap_or(1.0)
     }
 
     /// What is drawn, in a line.
@@ -147,3 +168,5 @@ fn by_argument(error: Error) -> anyhow::Error {
 
 /// A drawing with more than that nobody looks at.
 const MAX_PASSES: u64 = 1 << 20;
+/// As many as the largest drawings with equal costs have, and some more.
+const MAX_CELLS: f64 = 1e7;

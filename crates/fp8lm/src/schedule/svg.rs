@@ -29,10 +29,8 @@ struct Picture<'a> {
 
 impl<'a> Picture<'a> {
     fn new(drawing: &'a Drawing) -> Self {
-        let steps = (0..drawing.program.ranks()).flat_map(|rank| drawing.timeline.steps(rank));
-        let shortest = steps.map(|timed| timed.end - timed.start).reduce(f64::min).unwrap_or(1.0);
         let digits = drawing.program.micro_batches().saturating_sub(1).to_string().len() as f64;
-        Self { drawing, scale: (8.0 + 7.0 * digits) / shortest }
+        Self { drawing, scale: (8.0 + 7.0 * digits) / drawing.shortest() }
     }
 
     fn width(&self) -> f64 {

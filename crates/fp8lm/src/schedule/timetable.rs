@@ -44,8 +44,7 @@ struct Cell {
 impl<'a> Grid<'a> {
     fn new(drawing: &'a Drawing) -> Self {
         let steps = || (0..drawing.program.ranks()).flat_map(|rank| drawing.timeline.steps(rank));
-        let shortest = steps().map(|timed| timed.end - timed.start).reduce(f64::min);
-        let mut grid = Self { drawing, unit: shortest.unwrap_or(1.0), width: 0 };
+        let mut grid = Self { drawing, unit: drawing.shortest(), width: 0 };
         let widths = steps().map(|timed| {
             let (start, end) = grid.cells(timed);
             (label(timed.step).len() + 1).div_ceil((end - start).max(1))

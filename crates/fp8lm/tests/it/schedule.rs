@@ -90,7 +90,7 @@ fn published_bubbles_stand_beside_those_of_the_timetable() {
 #[test]
 fn numbers_that_a_schedule_does_not_take_are_told_as_they_were_typed() {
     let told = |args: &[&str]| fail(fp8lm().arg("schedule").args(args));
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 8] = [
         (
             &["dualpipe", "--stages", "3"],
             "--stages 3: schedule dualpipe takes multiples of 2, such as 4",
@@ -113,12 +113,17 @@ fn numbers_that_a_schedule_does_not_take_are_told_as_they_were_typed() {
             &["gpipe", "--stages", "1024", "--microbatches", "65536"],
             "67108864 forward passes, every stage with every micro-batch: at most 1048576 are drawn",
         ),
+        (
+            &["gpipe", "--stages", "1", "--microbatches", "1", "--forward", "1e9"],
+            "the shortest step takes 2.0 and the whole 1000000002.0: at most 10000000 times the shortest are drawn, over all \
+             ranks",
+        ),
     ];
     for (args, sentence) in cases {
         assert_eq!(told(args).trim_end(), format!("fp8lm: error: {sentence}"));
     }
     let sentence = told(&["gpipe", "--svg", "/no/such/folder/a.svg"]);
-    assert!(sentence.contains("cannot write /no/such/folder/a.svg"), "{sentence}");
+    assert!(sentence.contains("cannot write /no/such/folder/a.svg: No such file"), "{sentence}");
 }
 
 #[test]
