@@ -88,6 +88,7 @@ impl Config {
         let recipe = self.recipe.resolve()?;
         self.check_blocks()?;
         self.mesh()?;
+        self.check_heads()?;
         self.check_shares()?;
         self.check_pipeline()?;
         self.check_deterministic()?;

@@ -7,7 +7,10 @@ use fp8lm_ops::GROUP;
 use fp8lm_parallel::{Axis, Mesh, Schedule};
 use fp8lm_scaling::{Format, RecipeError};
 
-use super::{parallel::nearest_multiple, presets::preset_names};
+use super::{
+    parallel::{fitting_multiple, nearest_multiple},
+    presets::preset_names,
+};
 
 /// A configuration that cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +47,7 @@ pub enum ConfigError {
     /// A number of ranks that the mesh cannot have.
     #[error(
         "--ranks {ranks}: parallel.pipeline = {pipeline} x parallel.tensor = {tensor} make {product} ranks for each \
-         data-parallel one, so expected a multiple of {product}, such as {}",
+         data-parallel one, so expected a multiple of {product}, such as {}, or less of these",
         nearest_multiple(*ranks as usize, pipeline * tensor), product = pipeline * tensor
     )]
     RanksInAll {
@@ -170,7 +173,7 @@ pub enum ConfigError {
     /// What ranks cannot share evenly.
     #[error(
         "{key} = {value}: parallel.{axis} = {ranks} ranks share it, so expected a multiple of {ranks}, such as {}",
-        nearest_multiple(*value, *ranks)
+        fitting_multiple(key, *value, *ranks)
     )]
     Uneven {
         /// What they share.
@@ -181,6 +184,21 @@ pub enum ConfigError {
         axis: Axis,
         /// How many they are.
         ranks: usize,
+    },
+    /// Heads that tensor-parallel ranks cannot share evenly.
+    #[error(
+        "model.heads = {heads}: parallel.tensor = {tensor} ranks share it, so expected parallel.tensor = {fits}, or a \
+         multiple of {tensor} that divides model.width = {width}"
+    )]
+    UnevenHeads {
+        /// Heads of the model.
+        heads: usize,
+        /// The ranks.
+        tensor: usize,
+        /// Ranks that could share the model.
+        fits: usize,
+        /// The width of the model.
+        width: usize,
     },
     /// Blocks that stages cannot share evenly.
     #[error(

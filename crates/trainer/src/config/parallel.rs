@@ -100,9 +100,8 @@ impl Config {
         };
         let shares = [
             of_data,
-            ("model.heads", model.heads, Axis::Tensor),
             ("model.mlp", model.mlp, Axis::Tensor),
-            ("model.vocabulary", model.vocabulary, Axis::Tensor),
+            (VOCABULARY, model.vocabulary, Axis::Tensor),
         ];
         let ranks = |axis| self.parallel.size(axis);
         let uneven = shares.iter().find(|(_, value, axis)| !value.is_multiple_of(ranks(*axis)));
@@ -115,7 +114,17 @@ impl Config {
     }
 }
 
+/// A multiple of `ranks` for a key to have in place of `value`: near, but a vocabulary loses no token.
+pub(super) fn fitting_multiple(key: &str, value: usize, ranks: usize) -> usize {
+    match key {
+        VOCABULARY => value.next_multiple_of(ranks),
+        _ => nearest_multiple(value, ranks),
+    }
+}
+
 /// The multiple of `ranks` that is nearest to `value`, the larger of two.
 pub(super) fn nearest_multiple(value: usize, ranks: usize) -> usize {
     ((value + ranks / 2) / ranks).max(1) * ranks
 }
+
+const VOCABULARY: &str = "model.vocabulary";

@@ -21,6 +21,16 @@ impl Config {
         Ok(())
     }
 
+    /// Whether each of them has heads, and as many.
+    pub(super) fn check_heads(&self) -> Result<(), ConfigError> {
+        let (heads, width, tensor) = (self.model.heads, self.model.width, self.parallel.tensor);
+        if heads.is_multiple_of(tensor) {
+            return Ok(());
+        }
+        let fits = self.fitting(|_| true);
+        Err(ConfigError::UnevenHeads { heads, tensor, fits, width })
+    }
+
     /// Tokens of a micro-batch on one data-parallel rank.
     pub(crate) fn tokens_of_a_rank(&self) -> usize {
         let ranks = if self.parallel.deterministic { 1 } else { self.parallel.data };

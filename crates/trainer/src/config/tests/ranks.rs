@@ -40,7 +40,11 @@ fn ranks_share_what_they_can_share_evenly() {
         ),
         (
             &["parallel.tensor=8"],
-            "model.heads = 4: parallel.tensor = 8 ranks share it, so expected a multiple of 8, such as 8",
+            "model.heads = 4: parallel.tensor = 8 ranks share it, so expected parallel.tensor = 4, or a multiple of 8 that divides model.width = 256",
+        ),
+        (
+            &["parallel.tensor=3"],
+            "model.heads = 4: parallel.tensor = 3 ranks share it, so expected parallel.tensor = 2, or a multiple of 3 that divides model.width = 256",
         ),
         (
             &["parallel.tensor=4", "model.mlp=690"],
@@ -48,7 +52,7 @@ fn ranks_share_what_they_can_share_evenly() {
         ),
         (
             &["parallel.tensor=4", "model.vocabulary=257"],
-            "model.vocabulary = 257: parallel.tensor = 4 ranks share it, so expected a multiple of 4, such as 256",
+            "model.vocabulary = 257: parallel.tensor = 4 ranks share it, so expected a multiple of 4, such as 260",
         ),
     ];
     for (sets, message) in cases {
@@ -267,6 +271,6 @@ fn ranks_in_all_are_as_many_data_parallel_ones_as_others_leave() {
     assert_eq!(
         told,
         "--ranks 6: parallel.pipeline = 2 x parallel.tensor = 2 make 4 ranks for each data-parallel one, so expected a \
-         multiple of 4, such as 8"
+         multiple of 4, such as 8, or less of these"
     );
 }
