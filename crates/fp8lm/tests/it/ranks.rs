@@ -185,7 +185,12 @@ fn meshes_send_what_is_planned() {
             Ok::<_, fp8lm_trainer::Error>(trainer.traffic().clone())
         });
         let sent = sent.unwrap();
-        for row in plan.traffic().iter().filter(|row| row.label != SCALARS) {
+        let planned = plan.traffic();
+        let is_planned = |label: &Label| planned.iter().any(|row| row.label == *label);
+        for ((label, _), _) in sent.iter().flatten() {
+            assert!(is_planned(label), "{mesh:?}: {label} is sent and not planned");
+        }
+        for row in planned.iter().filter(|row| row.label != SCALARS) {
             let of_kind = sent.iter().flatten().filter(|((label, _), _)| *label == row.label);
             let bytes: u64 = of_kind.map(|(_, bytes)| bytes).sum();
             assert_eq!(Some(bytes), row.bytes, "{mesh:?}: {}", row.label);
