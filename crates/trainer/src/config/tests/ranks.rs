@@ -94,7 +94,7 @@ fn every_schedule_has_a_name() {
 }
 
 #[test]
-fn stages_share_blocks_and_micro_batches() {
+fn stages_share_blocks() {
     refuse(&[
         (
             &["parallel.pipeline=8"],
@@ -128,6 +128,18 @@ fn stages_share_blocks_and_micro_batches() {
              many blocks, so expected a multiple of 4, such as 8",
         ),
         (
+            &["parallel.pipeline=2", "model.tied_head=true"],
+            "model.tied_head = true: the embedding is on the first and the head on the last of the 2 stages of \
+             schedule 1f1b, so expected false, or one stage: parallel.pipeline = 1 under schedule 1f1b",
+        ),
+    ]);
+    accept(&[&["parallel.tensor=2", "model.tied_head=true"]]);
+}
+
+#[test]
+fn schedules_take_so_many_ranks_chunks_and_micro_batches() {
+    refuse(&[
+        (
             &["parallel.chunks=2"],
             "parallel.chunks = 2: schedule 1f1b takes 1; `interleaved` alone takes more",
         ),
@@ -151,13 +163,7 @@ fn stages_share_blocks_and_micro_batches() {
             &["parallel.schedule=dualpipe", "parallel.pipeline=4", "data.micro_batches=9"],
             "data.micro_batches = 9: schedule dualpipe takes multiples of 2, such as 10",
         ),
-        (
-            &["parallel.pipeline=2", "model.tied_head=true"],
-            "model.tied_head = true: the embedding is on the first and the head on the last of the 2 stages of \
-             schedule 1f1b, so expected false, or one stage: parallel.pipeline = 1 under schedule 1f1b",
-        ),
     ]);
-    accept(&[&["parallel.tensor=2", "model.tied_head=true"]]);
 }
 
 #[test]
