@@ -243,3 +243,6 @@ fn mean(sums: &[f32], tokens: u64) -> f64 {
 
 /// The memory of a batch and of its losses.
 const BATCH: Label = Label("batch");
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,13 @@
 //! Passes of micro-batches over the parts of the model that a rank has.
 
+use std::cell::RefCell;
+
 use fp8lm_device::Queue;
 use fp8lm_parallel::{DataParallel, Pipeline, Program, Stage};
 
 use super::{
     Groups, Parts,
-    stage::{Context, ModelStage},
+    stage::{Context, ModelStage, Sums},
 };
 use crate::{Plan, Result};
 
@@ -14,6 +16,9 @@ use crate::{Plan, Result};
 pub(super) struct Passes {
     program: Program,
     pipeline: Pipeline,
+    /// Whether sums over ranks begin with the last micro-batch: where ranks with the same weights have them in one
+    /// order, for they do the same.
+    at_once: bool,
 }
 
 impl Passes {
@@ -23,11 +28,12 @@ impl Passes {
         let shape = [plan.residual_rows(), plan.model().width];
         let (channel, wire) = (groups.pipeline.as_ref(), recipe.wire.pipeline);
         let pipeline = Pipeline::new(queue, channel, shape, recipe.activations, wire)?;
-        Ok(Self { program: plan.program()?, pipeline })
+        let at_once = plan.config().parallel.schedule.replicas() == 1;
+        Ok(Self { program: plan.program()?, pipeline, at_once })
     }
 
-    /// Adds the gradients of every micro-batch. If the rank has one stage and nobody to wait for, sums over ranks begin
-    /// with the last one; else they come at the end, when ranks with the same weights have them in the same order.
+    /// Adds the gradients of every micro-batch, and begins sums over ranks. Where these come at the end, gradients in
+    /// FP8 are cast once more: they do not wait in f32.
     pub(super) fn learn(
         &self,
         queue: &Queue,
@@ -35,10 +41,9 @@ impl Passes {
         context: Context<'_>,
         mut parallel: Option<&mut DataParallel>,
     ) -> Result<()> {
-        let at_once = self.program.stages() == 1;
-        let sums = parallel.as_deref_mut().filter(|_| at_once);
-        self.run(queue, &self.program, parts, context, sums)?;
-        let Some(parallel) = parallel.filter(|_| !at_once) else { return Ok(()) };
+        let sums = parallel.as_deref_mut().filter(|_| self.at_once).map(RefCell::new);
+        self.run(queue, &self.program, parts, context, sums.as_ref())?;
+        let Some(parallel) = parallel.filter(|_| !self.at_once) else { return Ok(()) };
         let mut parameters = parts.parameters_mut().into_iter();
         Ok(parameters.try_for_each(|parameter| parallel.add(queue, parameter))?)
     }
@@ -60,9 +65,9 @@ impl Passes {
         program: &Program,
         parts: &mut Parts,
         context: Context<'_>,
-        mut sums: Option<&mut DataParallel>,
+        sums: Option<&Sums<'_>>,
     ) -> Result<()> {
-        let stage = |(part, gpt)| ModelStage::new(part, gpt, context, sums.take());
+        let stage = |(part, gpt)| ModelStage::new(part, gpt, context, sums);
         let mut stages: Vec<_> = parts.chunks_mut().map(stage).collect();
         let mut stages: Vec<_> = stages.iter_mut().map(|stage| stage as &mut dyn Stage).collect();
         Ok(self.pipeline.run(queue, program, &mut stages)?)

@@ -1,6 +1,6 @@
 //! A part of the model as a stage of a pipeline.
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
 use fp8lm_device::{Queue, Result, Tensor};
 use fp8lm_model::{Gpt, GptPending, GptStash, Part};
@@ -12,15 +12,18 @@ use super::feed::Feed;
 use crate::Error;
 
 /// A part of the model as a stage, in one pass over micro-batches.
-pub(super) struct ModelStage<'a> {
+pub(super) struct ModelStage<'a, 'p> {
     part: &'a Part,
     gpt: &'a mut Gpt,
     context: Context<'a>,
     /// Where gradients go as soon as they have all micro-batches; none where they wait for the end of the pass.
-    sums: Option<&'a mut DataParallel>,
+    sums: Option<&'a Sums<'p>>,
     stashes: BTreeMap<usize, GptStash>,
     pending: BTreeMap<usize, GptPending>,
 }
+
+/// Where the stages of a rank, one at a time, hand gradients to.
+pub(super) type Sums<'p> = RefCell<&'p mut DataParallel>;
 
 /// What all stages of a rank share in a pass.
 #[derive(Clone, Copy, Debug)]
@@ -32,12 +35,12 @@ pub(super) struct Context<'a> {
     pub(super) losses: Option<&'a Tensor>,
 }
 
-impl<'a> ModelStage<'a> {
+impl<'a, 'p> ModelStage<'a, 'p> {
     pub(super) fn new(
         part: &'a Part,
         gpt: &'a mut Gpt,
         context: Context<'a>,
-        sums: Option<&'a mut DataParallel>,
+        sums: Option<&'a Sums<'p>>,
     ) -> Self {
         let (stashes, pending) = (BTreeMap::new(), BTreeMap::new());
         Self { part, gpt, context, sums, stashes, pending }
@@ -48,7 +51,7 @@ impl<'a> ModelStage<'a> {
     }
 }
 
-impl Stage for ModelStage<'_> {
+impl Stage for ModelStage<'_, '_> {
     fn forward(
         &mut self,
         queue: &Queue,
@@ -78,7 +81,7 @@ impl Stage for ModelStage<'_> {
         dy: Option<Tensor>,
     ) -> Result<Option<Tensor>> {
         let stash = self.stash(micro_batch);
-        let added = &mut added(queue, &mut self.sums, self.context.feed, micro_batch);
+        let added = &mut added(queue, self.sums, self.context.feed, micro_batch);
         let dx = self.gpt.backward_part(queue, stash, dy.as_ref(), added).map_err(failed)?;
         Ok((!self.part.first).then_some(dx))
     }
@@ -98,21 +101,21 @@ impl Stage for ModelStage<'_> {
 
     fn weight_gradient(&mut self, queue: &Queue, micro_batch: usize) -> Result<()> {
         let pending = self.pending.remove(&micro_batch).expect(IN_ORDER);
-        let added = &mut added(queue, &mut self.sums, self.context.feed, micro_batch);
+        let added = &mut added(queue, self.sums, self.context.feed, micro_batch);
         self.gpt.weight_gradient(queue, pending, added).map_err(failed)
     }
 }
 
 /// What is done with a parameter to which a micro-batch was added: those of the last begin to be summed over ranks.
-fn added<'a>(
+fn added<'a, 'p>(
     queue: &'a Queue,
-    sums: &'a mut Option<&mut DataParallel>,
+    sums: Option<&'a Sums<'p>>,
     feed: &Feed<'_>,
     micro_batch: usize,
-) -> impl FnMut(&mut Parameter) -> fp8lm_device::Result<()> + 'a {
+) -> impl FnMut(&mut Parameter) -> fp8lm_device::Result<()> + use<'a, 'p> {
     let is_last = micro_batch + 1 == feed.micro_batches();
     move |parameter| match sums {
-        Some(sums) if is_last => sums.add(queue, parameter),
+        Some(sums) if is_last => sums.borrow_mut().add(queue, parameter),
         _ => parameter.gradient_mut().fold(queue),
     }
 }
