@@ -75,7 +75,8 @@ pub(crate) struct TrainArgs {
     /// The run folder; by default a new one under `runs/`.
     #[arg(long, value_name = "DIR")]
     pub(crate) run: Option<PathBuf>,
-    /// A run folder to go on in, from its newest checkpoint, under its own configuration.
+    /// A run folder to go on in, from its newest checkpoint, under its own configuration; `--set` changes that from
+    /// then on, its mesh of ranks for example.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "config", "data", "run", "compare"])]
     pub(crate) resume: Option<PathBuf>,
     /// Trains with this recipe as well, and puts both in the report.

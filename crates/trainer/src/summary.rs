@@ -55,8 +55,9 @@ impl Session {
 
     /// The run as a report shows it.
     pub fn series(&self) -> Result<Series> {
-        let name = self.trainer().plan().recipe().name.clone();
-        Ok(Series { name, records: self.records()?, memory: self.memory() })
+        let plan = self.trainer().plan();
+        let (name, plan) = (plan.recipe().name.clone(), plan.to_string());
+        Ok(Series { name, plan, records: self.records()?, memory: self.memory() })
     }
 
     /// The memory table: what was planned, and what the labelled allocations come to, in the mean of ranks.

@@ -34,6 +34,8 @@ pub struct Report {
 pub struct Series {
     /// The run's name, such as that of its recipe.
     pub name: String,
+    /// What is trained, and on which ranks, in lines; empty if unknown.
+    pub plan: String,
     /// Its metrics in order of steps.
     pub records: Vec<Record>,
     /// Its memory, a row a kind; empty if unknown.
@@ -63,6 +65,7 @@ pub fn write(path: &Path, report: &Report) -> Result<()> {
 pub fn html(report: &Report) -> String {
     let title = Escaped(&report.title);
     let summary = tables::summary(report);
+    let plans: String = report.series.iter().map(plan).collect();
     let training = section("Training", &plots(figures::training(report)));
     let formats: String = report.series.iter().map(formats).collect();
     let wire: String = report.series.iter().map(tables::wire).collect();
@@ -72,8 +75,16 @@ pub fn html(report: &Report) -> String {
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
-         {summary}{training}{formats}{wire}{memory}</body>\n</html>\n"
+         {summary}{plans}{training}{formats}{wire}{memory}</body>\n</html>\n"
     )
+}
+
+/// The section on what a run is.
+fn plan(series: &Series) -> String {
+    match &*series.plan {
+        "" => String::new(),
+        plan => format!("<h2>Plan: {}</h2>\n<pre>{}</pre>\n", Escaped(&series.name), Escaped(plan)),
+    }
 }
 
 /// The section on a run's low-precision tensors.

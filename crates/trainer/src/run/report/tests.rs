@@ -66,7 +66,8 @@ fn synthetic(name: &str, steps: u64, penalty: f64, is_low_precision: bool) -> Se
         row("scales", 560, None),
         row("kept in FP32", 2_113_536, None),
     ];
-    Series { name: name.into(), records: (1..=steps).map(record).collect(), memory }
+    let plan = format!("recipe    {name}\nranks     4: data 2 x tensor 2");
+    Series { name: name.into(), plan, records: (1..=steps).map(record).collect(), memory }
 }
 
 fn report(steps: u64) -> Report {
@@ -85,6 +86,7 @@ fn the_page_is_whole_and_loads_nothing() {
     let page = html(&report(100));
     for expected in [
         "<h1>fp8lm-3 against bf16 &lt;quickstart&gt;</h1>",
+        "<h2>Plan: bf16</h2>\n<pre>recipe    bf16\nranks     4: data 2 x tensor 2</pre>",
         "<b>Loss</b> nats a token",
         "<b>Loss above the baseline</b>",
         "<b>Gradient norm</b>",
