@@ -59,7 +59,7 @@ fn every_mesh_trains_close_to_one_rank() {
 #[test]
 fn the_deterministic_mode_has_the_bits_of_one_rank() {
     let folder = tempdir().unwrap();
-    const PIPELINES: [Mesh; 11] = [
+    const PIPELINES: [Mesh; 13] = [
         &["parallel.data=2"],
         &["parallel.data=4", "parallel.zero=2"],
         &["parallel.data=8", "parallel.zero=0"],
@@ -71,17 +71,26 @@ fn the_deterministic_mode_has_the_bits_of_one_rank() {
         &["parallel.pipeline=2", "parallel.schedule=dualpipe-v"],
         &["parallel.pipeline=2", "parallel.data=2", "parallel.schedule=zb-h1"],
         &["parallel.pipeline=2", "parallel.data=2", "parallel.schedule=dualpipe"],
+        &["parallel.pipeline=2", "parallel.data=2", "parallel.zero=2", "run.recompute=full"],
+        &["parallel.pipeline=4", "parallel.schedule=zb-h1", "run.recompute=selective"],
     ];
     for recipe in ["fp8lm-3", "deepseek-v3"] {
         let name = format!("recipe.name={recipe}");
-        let own = ["run.steps=3", "parallel.deterministic=true", &*name];
-        let reference = run(&folder, recipe, &own);
-        for (index, keys) in PIPELINES.iter().enumerate() {
-            let found = run(&folder, &format!("{recipe} {index}"), &[keys, &own[..]].concat());
-            assert_eq!(losses(&found), losses(&reference), "{recipe}, {keys:?}");
-            let same = checkpoint(&found, 3) == checkpoint(&reference, 3);
-            assert!(same, "{recipe}, {keys:?}: the checkpoint is not that of one rank");
-        }
+        assert_deterministic(&folder, &[&*name], &PIPELINES);
+    }
+    // Its table gets two gradients of each micro-batch.
+    let data: [Mesh; 2] = [&["parallel.data=2"], &["parallel.data=4", "parallel.zero=2"]];
+    assert_deterministic(&folder, &["model.tied_head=true"], &data);
+}
+
+fn assert_deterministic(folder: &TempDir, keys: &[&str], meshes: &[Mesh]) {
+    let own = [keys, &["run.steps=3", "parallel.deterministic=true"]].concat();
+    let reference = run(folder, &keys.concat(), &own);
+    for (index, mesh) in meshes.iter().enumerate() {
+        let found = run(folder, &format!("{} {index}", keys.concat()), &[mesh, &own[..]].concat());
+        assert_eq!(losses(&found), losses(&reference), "{keys:?}, {mesh:?}");
+        let same = checkpoint(&found, 3) == checkpoint(&reference, 3);
+        assert!(same, "{keys:?}, {mesh:?}: the checkpoint is not that of one rank");
     }
 }
 

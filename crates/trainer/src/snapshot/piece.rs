@@ -112,15 +112,19 @@ pub(super) fn join(pieces: Tensors<'static>) -> Tensors<'static> {
             None => drop(tensors.insert(key, entry)),
         }
     }
-    tensors.extend(cut.into_iter().map(|(name, pieces)| (name, whole(pieces))));
+    tensors.extend(cut.into_iter().map(|(name, pieces)| {
+        let whole = whole(&name, pieces);
+        (name, whole)
+    }));
     tensors
 }
 
 /// The whole of one tensor's pieces.
-fn whole(mut pieces: Vec<(Cut, Entry<'static>)>) -> Entry<'static> {
+fn whole(name: &str, mut pieces: Vec<(Cut, Entry<'static>)>) -> Entry<'static> {
     pieces.sort_by_key(|(cut, _)| cut.shard.place);
     let bytes: Vec<&[u8]> = pieces.iter().map(|(_, entry)| &entry.bytes[..]).collect();
     let (Cut { shard, dim }, first) = &pieces[0];
+    assert_eq!(pieces.len(), shard.members, "every shard of {name} is told of once");
     let bytes = Cow::Owned(Shard::join(shard.outer, &bytes));
     let mut shape = first.shape.clone();
     shape[*dim] *= pieces.len();
