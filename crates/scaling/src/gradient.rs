@@ -201,7 +201,7 @@ impl Gradient {
 
     /// Ends the sum over micro-batches, of this rank alone. Of none it is 0.
     pub fn finish(&mut self, queue: &Queue) -> Result<()> {
-        self.fell(queue)?;
+        self.sum_tree(queue)?;
         match self.is_scaled() {
             true => self.cast(queue)?,
             false => self.store(queue)?,
@@ -221,7 +221,7 @@ impl Gradient {
             self.leave();
             return Ok(Unreduced::Plain(values));
         }
-        self.fell(queue)?;
+        self.sum_tree(queue)?;
         let gradient = match self.pending.take() {
             Some(gradient) => gradient,
             None => self.held(queue)?,
@@ -325,7 +325,7 @@ impl Gradient {
     }
 
     /// Makes what the tree has summed pending, if there is a tree and it has.
-    fn fell(&mut self, queue: &Queue) -> Result<()> {
+    fn sum_tree(&mut self, queue: &Queue) -> Result<()> {
         let Some(tree) = &mut self.tree else { return Ok(()) };
         if let Some(leaf) = self.pending.take() {
             tree.add(queue, leaf)?;

@@ -114,7 +114,7 @@ impl Trainer {
     }
 
     /// The mean loss over the first `batches` batches of the validation split, in nats a token. A batch has as many
-    /// sequences as a micro-batch has over all ranks.
+    /// sequences as a micro-batch has over all ranks. NaN of no batches.
     pub fn evaluate(&mut self, batches: usize) -> Result<f64> {
         let batches = batches.min(self.validation_batches());
         let sums = self.queue.alloc(DType::F32, batches, BATCH)?;

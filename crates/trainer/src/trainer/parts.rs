@@ -45,39 +45,38 @@ impl Parts {
 
     /// All parameters, in the same order, to step.
     pub(crate) fn parameters_mut(&mut self) -> Vec<&mut Parameter> {
-        let mut parts: Vec<_> = self.parts.iter_mut().collect();
-        parts.sort_by_key(|(part, _)| part.blocks.start);
-        parts.into_iter().flat_map(|(_, gpt)| gpt.parameters_mut()).collect()
+        self.in_order().into_iter().flat_map(Gpt::parameters_mut).collect()
     }
 
     /// Every cast that linears make, with the name of its weight.
     pub(crate) fn quantizers(&mut self) -> Vec<(String, Kind, &mut Quantizer)> {
-        self.gpts_mut().flat_map(Gpt::quantizers).collect()
+        self.in_order().into_iter().flat_map(Gpt::quantizers).collect()
     }
 
     /// The tensors that a resumed run needs, by name.
     pub(crate) fn state(&mut self) -> Vec<(String, Tensor)> {
-        self.gpts_mut().flat_map(Gpt::state).collect()
+        self.in_order().into_iter().flat_map(Gpt::state).collect()
     }
 
     /// Takes up what was written into [`state`](Self::state)'s tensors, before step `step`.
     pub(crate) fn restore(&mut self, queue: &Queue, step: u64) -> Result<()> {
-        Ok(self.gpts_mut().try_for_each(|gpt| gpt.restore(queue, step))?)
+        Ok(self.in_order().into_iter().try_for_each(|gpt| gpt.restore(queue, step))?)
     }
 
     /// Starts a step, counted from 0.
     pub(super) fn begin_step(&mut self, queue: &Queue, step: u64) -> Result<()> {
-        Ok(self.gpts_mut().try_for_each(|gpt| gpt.begin_step(queue, step))?)
+        Ok(self.in_order().into_iter().try_for_each(|gpt| gpt.begin_step(queue, step))?)
     }
 
     /// Ends a step: delayed scales are made anew from what any of `peers` has seen.
     pub(super) fn end_step(&mut self, queue: &Queue, peers: &dyn Collectives) -> Result<()> {
-        let mut parts: Vec<_> = self.parts.iter_mut().collect();
-        parts.sort_by_key(|(part, _)| part.blocks.start);
-        Ok(parts.into_iter().try_for_each(|(_, gpt)| gpt.end_step(queue, peers))?)
+        Ok(self.in_order().into_iter().try_for_each(|gpt| gpt.end_step(queue, peers))?)
     }
 
-    fn gpts_mut(&mut self) -> impl Iterator<Item = &mut Gpt> {
-        self.parts.iter_mut().map(|(_, gpt)| gpt)
+    /// In the order of the model, in which ranks with the same parts agree.
+    fn in_order(&mut self) -> Vec<&mut Gpt> {
+        let mut parts: Vec<_> = self.parts.iter_mut().collect();
+        parts.sort_by_key(|(part, _)| part.blocks.start);
+        parts.into_iter().map(|(_, gpt)| gpt).collect()
     }
 }
