@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use fp8lm_device::{Alone, Collectives, Label, Queue, Reduction, Result, Tensor};
 use fp8lm_ops::{self as ops, ACTIVATIONS, Share};
-use fp8lm_scaling::WireFormat;
+use fp8lm_scaling::{GRADIENTS, SCALARS, WireFormat};
 
 mod border;
 mod codes;
@@ -153,8 +153,3 @@ impl Split {
         (0..members).map(part).collect()
     }
 }
-
-/// Factors beside codes.
-const SCALARS: Label = Label("scalars");
-/// Gradients of what is not cut.
-const GRADIENTS: Label = Label("gradients in f32");

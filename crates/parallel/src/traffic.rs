@@ -2,16 +2,13 @@
 
 use fp8lm_device::Label;
 
+pub use fp8lm_scaling::{GRADIENTS, SCALARS};
+
 /// Gradients in FP8, on their way to being summed.
 pub const FP8_GRADIENTS: Label = Label("FP8 gradients");
-
-/// Gradients in f32.
-pub const GRADIENTS: Label = Label("gradients in f32");
 
 /// Weights that were stepped by their owner.
 pub const WEIGHTS: Label = Label("weights");
 
 /// Activations and their gradients, from one stage of a pipeline to another.
 pub const PIPELINE: Label = Label("activations: pipeline");
-
-pub use fp8lm_scaling::SCALARS;

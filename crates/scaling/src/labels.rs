@@ -45,5 +45,8 @@ pub const REST: Labels = Labels {
 /// What ranks tell each other in single numbers: scales, amaxes, counters, norms, losses.
 pub const SCALARS: Label = Label("scalars");
 
+/// Gradients in f32, on the wire.
+pub const GRADIENTS: Label = Label("gradients in f32");
+
 /// Scales, amax histories, mu and counters.
 pub const SCALES: Label = Label("scales and counters");

@@ -53,7 +53,7 @@ pub use format::{Format, ParseFormatError};
 pub use fp8lm_ops::{Noise, ScaleRule};
 pub use gradient::{Gradient, Share, Unreduced};
 pub use gradient_cast::GradientCast;
-pub use labels::{LINEAR, Labels, REST, SCALARS, SCALES};
+pub use labels::{GRADIENTS, LINEAR, Labels, REST, SCALARS, SCALES};
 pub use meter::{Meter, Reading};
 pub use parameter::{Parameter, ParameterSpec};
 pub use quantizer::{Pass, Quantizer, Scaled};
