@@ -11,6 +11,7 @@ mod backend;
 mod cli;
 mod devices;
 mod emulate;
+mod exit;
 mod generate;
 mod list;
 mod plan;
@@ -22,6 +23,7 @@ mod stop;
 mod train;
 
 use cli::{Cli, Command};
+use exit::Exit;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
@@ -38,15 +40,12 @@ fn main() -> ExitCode {
     outcome.unwrap_or_else(fail)
 }
 
-/// One sentence on the error stream, unless what broke is a pipe that nobody reads any more.
+/// One sentence on the error stream, if it is one.
 fn fail(error: anyhow::Error) -> ExitCode {
-    let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref().is_some_and(|e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe)
-    };
-    if error.chain().any(broken_pipe) {
-        return ExitCode::SUCCESS;
+    let exit = Exit::of(&error);
+    if exit != Exit::Done {
+        // Nothing is left to report to if the error stream is closed.
+        let _ = writeln!(io::stderr(), "fp8lm: error: {error}");
     }
-    // Nothing is left to report to if the error stream is closed.
-    let _ = writeln!(io::stderr(), "fp8lm: error: {error}");
-    ExitCode::FAILURE
+    exit.into()
 }

@@ -61,6 +61,10 @@ fn world_options(args: &TrainArgs, plan: &Plan) -> WorldOptions {
 fn explain(error: RunError<anyhow::Error>) -> anyhow::Error {
     match error {
         RunError::Failed { error, .. } => error,
+        RunError::Device { rank, error } => {
+            let text = format!("rank {rank} failed in the work that it left: {error}");
+            anyhow::Error::new(*error).context(text)
+        }
         other => anyhow!("{other}"),
     }
 }

@@ -4,7 +4,7 @@ use std::{
     io::{self, Write},
     path::{self, Path, PathBuf},
     process::ExitCode,
-    sync::{Arc, atomic::AtomicBool},
+    sync::atomic::AtomicUsize,
 };
 
 use anyhow::{Context, Result};
@@ -19,12 +19,12 @@ use crate::{
 
 /// Trains, and prints the summary.
 pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
-    let stop = stop::flag()?;
+    let asked = stop::asked()?;
     let runs = match &args.resume {
         Some(folder) => resume(folder, args)?,
         None => create(args)?,
     };
-    ranks::run(args, &runs[0].plan, |place| train_all(place, &runs, &stop, args.quiet))
+    ranks::run(args, &runs[0].plan, |place| train_all(place, &runs, &asked, args.quiet))
 }
 
 /// A run that is to be begun, or gone on with.
@@ -94,12 +94,12 @@ fn with_baseline(run: Run) -> Result<Vec<Run>> {
 }
 
 /// Trains on one rank. The first speaks for all.
-fn train_all(place: &Place, runs: &[Run], stop: &Arc<AtomicBool>, quiet: bool) -> Result<ExitCode> {
+fn train_all(place: &Place, runs: &[Run], asked: &AtomicUsize, quiet: bool) -> Result<ExitCode> {
     let quiet = quiet || place.rank() > 0;
     let mut sessions = runs.iter().map(|run| run.open(place)).collect::<Result<Vec<_>>>()?;
     for session in &mut sessions {
-        if train(session, stop, quiet)? == Ending::Stopped {
-            return stopped(&sessions[0]);
+        if let Ending::Stopped { asked } = train(session, asked, quiet)? {
+            return Ok(stopped(&sessions[0], asked));
         }
     }
     let sessions = sessions.iter().collect::<Vec<_>>();
@@ -113,7 +113,7 @@ fn train_all(place: &Place, runs: &[Run], stop: &Arc<AtomicBool>, quiet: bool) -
     Ok(ExitCode::SUCCESS)
 }
 
-fn train(session: &mut Session, stop: &Arc<AtomicBool>, quiet: bool) -> Result<Ending> {
+fn train(session: &mut Session, asked: &AtomicUsize, quiet: bool) -> Result<Ending> {
     let plan = session.trainer().plan();
     let (done, steps) = (session.trainer().steps_done(), plan.config().run.steps);
     if !quiet {
@@ -122,7 +122,7 @@ fn train(session: &mut Session, stop: &Arc<AtomicBool>, quiet: bool) -> Result<E
         let _ = writeln!(out, "{plan}\n{}", plan.memory_table(&[]));
     }
     let mut progress = Progress::new(quiet, &plan.recipe().name, done, steps);
-    let ending = session.run(stop, &mut |record| progress.show(record));
+    let ending = session.run(asked, &mut |record| progress.show(record));
     progress.end();
     let ending = ending?;
     // Every rank tells of its memory.
@@ -134,13 +134,13 @@ fn train(session: &mut Session, stop: &Arc<AtomicBool>, quiet: bool) -> Result<E
     Ok(ending)
 }
 
-fn stopped(session: &Session) -> Result<ExitCode> {
+fn stopped(session: &Session, asked: usize) -> ExitCode {
     if let Some(folder) = session.folder() {
         let folder = folder.path().display();
         // A closed error stream must not turn a clean stop into an error.
         let _ = writeln!(io::stderr(), "stopped; go on with: fp8lm train --resume {folder}");
     }
-    Ok(stop::interrupted())
+    stop::exit(asked).into()
 }
 
 fn title(sessions: &[&Session]) -> String {

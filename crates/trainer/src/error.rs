@@ -84,6 +84,16 @@ pub enum Error {
     EmptyPrompt,
 }
 
+impl Error {
+    /// What the device or its link said, if that is what went wrong.
+    pub fn device(&self) -> Option<&fp8lm_device::Error> {
+        match self {
+            Self::Model(fp8lm_model::Error::Device(error)) => Some(error),
+            _ => None,
+        }
+    }
+}
+
 impl From<fp8lm_device::Error> for Error {
     fn from(error: fp8lm_device::Error) -> Self {
         Self::Model(error.into())

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::Instant,
 };
 
@@ -46,7 +46,10 @@ pub enum Ending {
     /// All steps are done.
     Finished,
     /// It was asked to stop, and has saved a checkpoint.
-    Stopped,
+    Stopped {
+        /// What for.
+        asked: usize,
+    },
 }
 
 impl Session {
@@ -79,18 +82,20 @@ impl Session {
         Ok(Self { trainer, path: path.to_owned(), output, earlier, usage: Vec::new() })
     }
 
-    /// Trains until the last step, or until `stop` is set on any rank; then it saves a checkpoint. `observe`
-    /// sees every record as it is written, on the first rank.
-    pub fn run(&mut self, stop: &AtomicBool, observe: &mut dyn FnMut(&Record)) -> Result<Ending> {
+    /// Trains until the last step, or until some rank is `asked` to stop; then it saves a checkpoint. What a rank is
+    /// asked to stop for is a number below 2^24, and 0 is nothing; of all ranks the largest counts. `observe` sees
+    /// every record as it is written, on the first rank.
+    pub fn run(&mut self, asked: &AtomicUsize, observe: &mut dyn FnMut(&Record)) -> Result<Ending> {
         let started = Instant::now();
         let steps = self.trainer.plan().config().run.steps;
         let mut saved = self.trainer.steps_done();
         while self.trainer.steps_done() < steps {
-            if self.trainer.any(stop.load(Relaxed))? {
+            let asked = self.trainer.largest(asked.load(Relaxed))?;
+            if asked > 0 {
                 if saved < self.trainer.steps_done() {
                     self.save()?;
                 }
-                return Ok(Ending::Stopped);
+                return Ok(Ending::Stopped { asked });
             }
             self.step(started, observe)?;
             let every = self.trainer.plan().config().run.checkpoint_every;

@@ -144,15 +144,15 @@ impl Trainer {
         Ok(())
     }
 
-    /// Whether any rank says so.
-    pub fn any(&self, own: bool) -> Result<bool> {
+    /// The largest number that a rank says. They are below 2^24, and so what f32 has exactly.
+    pub fn largest(&self, own: usize) -> Result<usize> {
         let world = &self.groups.world;
         if world.size() == 1 {
             return Ok(own);
         }
-        let flag = self.queue.upload(&[f32::from(u8::from(own))], 1, BATCH)?;
-        world.all_reduce(&self.queue, flag.view(), Reduction::Maximum)?.wait(&self.queue)?;
-        Ok(self.queue.download::<f32>(&flag)? != [0.0])
+        let number = self.queue.upload(&[own as f32], 1, BATCH)?;
+        world.all_reduce(&self.queue, number.view(), Reduction::Maximum)?.wait(&self.queue)?;
+        Ok(self.queue.download::<f32>(&number)?[0] as usize)
     }
 
     /// The number of batches in the validation split.

@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::Path,
-    sync::{Mutex, atomic::AtomicBool},
+    sync::{Mutex, atomic::AtomicUsize},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -106,7 +106,7 @@ fn a_run_goes_on_with_fewer_and_with_more_ranks() {
 fn lose_a_rank(run: &Path) {
     let sets = ["parallel.data=4", "data.batch=8", "run.steps=12", "run.checkpoint_every=2"];
     let plan = plan(&sets);
-    let never = AtomicBool::new(false);
+    let never = AtomicUsize::new(0);
     let outcome = world(WorldOptions::default()).run(|Rank { device, link }| {
         let mut session = Session::create(run, &Place { device, link: Some(link) }, plan.clone())?;
         let ending = session.run(&never, &mut |record| {

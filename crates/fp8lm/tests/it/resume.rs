@@ -21,7 +21,7 @@ fn kill_9_changes_no_bit() {
     let (whole, torn) = (folder.path().join("whole"), folder.path().join("torn"));
     let checkpoints = "run.checkpoint_every=4";
     succeed(train(&whole).args(["--set", STEPS, "--set", checkpoints, "--quiet"]));
-    let mut child = start(&torn, checkpoints);
+    let mut child = start(&torn, checkpoints, 1);
     wait_for_step(&torn, 6);
     child.kill().unwrap();
     child.wait().unwrap();
@@ -33,25 +33,52 @@ fn kill_9_changes_no_bit() {
     assert_eq!(timings(&torn)[..4], before[..4]);
 }
 
+/// Whoever sent the signal learns from the exit code whether to start the run again.
 #[cfg(unix)]
 #[test]
-fn an_interrupt_saves_and_says_how_to_go_on() {
+fn a_signal_saves_and_says_how_to_go_on() {
     let folder = tempdir().unwrap();
-    let (whole, stopped) = (folder.path().join("whole"), folder.path().join("stopped"));
     let checkpoints = "run.checkpoint_every=1000";
+    let whole = folder.path().join("whole");
     succeed(train(&whole).args(["--set", STEPS, "--set", checkpoints, "--quiet"]));
-    let child = start(&stopped, checkpoints);
-    wait_for_step(&stopped, 3);
-    let id = child.id().to_string();
-    succeed(std::process::Command::new("kill").args(["-INT", &id]));
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(message.contains("fp8lm train --resume"), "{message}");
-    let before = timings(&stopped);
-    succeed(fp8lm().args(["train", "--quiet", "--resume"]).arg(&stopped));
-    assert_same_run(&whole, &stopped, 100);
-    assert_eq!(timings(&stopped)[..before.len()], before);
+    for (signal, ranks, code) in
+        [("-INT", 1, 130), ("-TERM", 1, 143), ("-USR1", 1, 75), ("-USR1", 2, 75)]
+    {
+        let stopped = folder.path().join(format!("stopped{signal}{ranks}"));
+        let child = start(&stopped, checkpoints, ranks);
+        wait_for_step(&stopped, 3);
+        kill(&child, signal);
+        let output = child.wait_with_output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{signal}: {message}");
+        assert!(message.contains("fp8lm train --resume"), "{message}");
+        let before = timings(&stopped);
+        succeed(fp8lm().args(["train", "--quiet", "--resume"]).arg(&stopped));
+        assert_eq!(timings(&stopped)[..before.len()], before);
+        if ranks == 1 {
+            assert_same_run(&whole, &stopped, 100);
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_interrupt_ends_at_once() {
+    let folder = tempdir().unwrap();
+    let run = folder.path().join("run");
+    // A step of minutes.
+    let long = ["--set", "data.batch=64", "--set", "data.micro_batches=20000", "--quiet"];
+    let mut child = train(&run).args(long).spawn().unwrap();
+    wait_until("the run begins", || run.join("metrics.jsonl").exists());
+    for _ in 0..2 {
+        assert_eq!(child.try_wait().unwrap(), None, "it has ended before it was told to twice");
+        kill(&child, "-INT");
+        // Or the system would make one signal of two.
+        sleep(Duration::from_millis(200));
+    }
+    wait_until("the program ends", || child.try_wait().unwrap().is_some());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(std::fs::read_dir(run.join("checkpoints")).unwrap().count(), 0);
 }
 
 #[test]
@@ -117,9 +144,9 @@ fn a_comparison_is_resumed_with_its_run() {
     assert!(summary.contains("fp8lm-3 over bf16"), "{summary}");
 }
 
-fn start(folder: &Path, checkpoints: &str) -> Child {
+fn start(folder: &Path, checkpoints: &str, ranks: usize) -> Child {
     let mut command = train(folder);
-    command.args(["--set", STEPS, "--set", checkpoints]);
+    command.args(["--set", STEPS, "--set", checkpoints, "--ranks", &ranks.to_string()]);
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
@@ -133,11 +160,23 @@ fn timings(folder: &Path) -> Vec<Value> {
 
 /// Waits until a run has written so many records.
 fn wait_for_step(folder: &Path, step: usize) {
-    let started = Instant::now();
     let metrics = folder.join("metrics.jsonl");
     let lines = || std::fs::read_to_string(&metrics).map_or(0, |text| text.lines().count());
-    while lines() < step {
-        assert!(started.elapsed() < Duration::from_secs(60), "no step {step} in a minute");
+    wait_until(&format!("step {step}"), || lines() >= step);
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "waited a minute in vain until {what}"
+        );
         sleep(Duration::from_millis(1));
     }
+}
+
+#[cfg(unix)]
+fn kill(child: &Child, signal: &str) {
+    succeed(std::process::Command::new("kill").args([signal, &child.id().to_string()]));
 }

@@ -1,0 +1,95 @@
+//! The exit codes of the program, which tell whoever started it whether to start it again.
+
+use std::{error::Error, io, process::ExitCode};
+
+use fp8lm_device::LinkError;
+
+/// How the program ends, but for a wrong command line, of which `clap` makes 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// All is done.
+    Done = 0,
+    /// An error that would come again.
+    Failed = 1,
+    /// To be started again: the time was up and the run is saved, or ranks lost one another. The `EX_TEMPFAIL` of
+    /// `sysexits.h`.
+    Again = 75,
+    /// Ctrl-C stopped a run, which is saved. What shells report for a program that Ctrl-C ended.
+    Interrupted = 130,
+    /// The same for SIGTERM.
+    Terminated = 143,
+}
+
+impl Exit {
+    /// How a program ends that ends with this error: well, if what broke is a pipe that nobody reads any more.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        if error.chain().any(is_broken_pipe) {
+            return Self::Done;
+        }
+        if error.chain().any(is_of_link) { Self::Again } else { Self::Failed }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        (exit as u8).into()
+    }
+}
+
+fn is_broken_pipe(cause: &(dyn Error + 'static)) -> bool {
+    cause.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Whether ranks lost one another. Errors that only wrap another one are no links of a chain: they are looked into.
+fn is_of_link(cause: &(dyn Error + 'static)) -> bool {
+    if let Some(error) = cause.downcast_ref::<fp8lm_trainer::Error>() {
+        return error.device().is_some_and(|error| is_of_link(error));
+    }
+    match cause.downcast_ref::<fp8lm_device::Error>() {
+        Some(fp8lm_device::Error::Link(_)) => true,
+        Some(fp8lm_device::Error::Failed { source, .. }) => is_of_link(&**source),
+        _ => cause.is::<LinkError>(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost() -> fp8lm_device::Error {
+        LinkError::RankFailed { rank: 1, reason: "it was lost".into() }.into()
+    }
+
+    #[test]
+    fn a_lost_rank_is_found_wherever_the_error_stands() {
+        let in_a_stage =
+            fp8lm_device::Error::Failed { operation: "a stage", source: lost().into() };
+        let errors = [
+            anyhow::Error::new(lost()),
+            anyhow::Error::new(lost()).context("rank 0"),
+            fp8lm_trainer::Error::from(lost()).into(),
+            fp8lm_trainer::Error::from(in_a_stage).into(),
+            LinkError::RankFailed { rank: 1, reason: "it was lost".into() }.into(),
+        ];
+        for error in errors {
+            assert_eq!(Exit::of(&error), Exit::Again, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn other_errors_would_come_again() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let missing = fp8lm_trainer::Error::NoCheckpoint { path: "runs/a".into() };
+        let text = anyhow::anyhow!("rank 1 failed: it was lost");
+        for error in [full.into(), missing.into(), text] {
+            assert_eq!(Exit::of(&error), Exit::Failed, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_a_good_end() {
+        let closed = anyhow::Error::new(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(Exit::of(&closed.context("printing")), Exit::Done);
+    }
+}
