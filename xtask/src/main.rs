@@ -1,7 +1,7 @@
 //! The chores of this workspace, as `cargo xtask <CHORE>`.
 //!
-//! Exit codes: 0 if all is well, 1 if a check failed or two runs differ, 2 if the chore could not be done. `train` and
-//! `bench` become the program that they start, and end with its code.
+//! Exit codes: 0 if all is well, 1 if a check failed or two runs differ, 2 if the chore could not be done. `train`,
+//! `bench` and `launch` become the program that they start, and end with its code.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
 
@@ -11,6 +11,7 @@ mod checkpoint;
 mod compare;
 mod gpu;
 mod kernels;
+mod launch;
 mod quality;
 mod sanitize;
 mod test;
@@ -81,6 +82,8 @@ enum Chore {
         /// The folder of the other run
         run_b: PathBuf,
     },
+    /// Build the program, and start a run on this machine or on a cluster, or print what would start it
+    Launch(launch::Options),
 }
 
 fn main() -> ExitCode {
@@ -107,6 +110,7 @@ fn run(chore: Chore) -> Result<bool> {
         Chore::Sanitize { sanitizer } => sanitize::run(sanitizer),
         Chore::Tidy => tidy::run(),
         Chore::Compare { run_a, run_b } => compare::run(&run_a, &run_b),
+        Chore::Launch(options) => launch::run(&options),
     }
 }
 

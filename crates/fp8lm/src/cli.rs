@@ -61,6 +61,9 @@ pub(crate) struct ConfigArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
+    /// Prints the complete configuration instead, as TOML.
+    #[arg(long)]
+    pub(crate) toml: bool,
 }
 
 /// What to train, and where to.

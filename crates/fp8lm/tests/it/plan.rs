@@ -67,3 +67,14 @@ fn what_cannot_be_planned_is_told_in_a_sentence() {
     let output = fp8lm().args(["plan", "--resume", "runs/1"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[test]
+fn the_complete_configuration_is_printed_and_reads_back() {
+    let toml = plan(&["--toml", "--preset", "tiny", "--ranks", "2", "--set", "run.seed=7"]);
+    let has = |line: &str| toml.lines().any(|text| text == line);
+    assert!(has("data = 2") && has("seed = 7") && has("[optimizer]"), "{toml}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    std::fs::write(&path, &toml).unwrap();
+    assert_eq!(plan(&["--toml", "--config", path.to_str().unwrap()]), toml);
+}
