@@ -93,7 +93,8 @@ struct Member {
 impl Member {
     fn new(rank: Rank, head_room: HeadRoom) -> Result<Self> {
         let queue = Queue::new(rank.device)?;
-        let group = Composed::new(rank.link, &queue, Algorithm::NcclRing)?;
+        let group =
+            Composed::new(rank.link, &queue, Algorithm::NcclRing)?.with_fp8_ring_ranks(RANKS);
         let format = Format::pow2(DType::E4M3);
         let format = GradientFormat { format, head_room, accumulation: Accumulation::F32 };
         let mut gradient = Gradient::new(&queue, format, ELEMENTS, TEST)?;

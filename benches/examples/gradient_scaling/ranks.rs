@@ -72,7 +72,8 @@ impl Member {
                 (fp8lm_collectives::Algorithm::HalvingDoubling, Rounding::EachHop)
             }
         };
-        Ok(Self { group: Composed::new(rank.link, &queue, by)?, queue, rounding })
+        let group = Composed::new(rank.link, &queue, by)?.with_fp8_ring_ranks(usize::MAX);
+        Ok(Self { group, queue, rounding })
     }
 
     fn reduce(&self, gradients: &[Vec<f32>], head: f32) -> fp8lm_device::Result<Reduced> {

@@ -29,7 +29,12 @@ impl Books {
             Transfer::Send { peer, from } if *peer != rank => from.bytes() as u64,
             Transfer::Send { .. } | Transfer::Receive { .. } => 0,
         });
-        *self.lock().entry(key).or_default() += bytes.sum::<u64>();
+        self.add(key, bytes.sum());
+    }
+
+    /// Counts bytes.
+    pub(crate) fn add(&self, key: (Label, &'static str), bytes: u64) {
+        *self.lock().entry(key).or_default() += bytes;
     }
 
     /// The map stays whole after a panic elsewhere: each change to it is one call.

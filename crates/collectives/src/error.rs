@@ -2,6 +2,8 @@
 
 use fp8lm_device::{DType, Reduction};
 
+use crate::Algorithm;
+
 /// A call that no group of ranks can carry out. Collectives return it inside of a
 /// [device error](fp8lm_device::Error::Failed).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +16,21 @@ pub enum Error {
         reduction: Reduction,
         /// The type.
         dtype: DType,
+    },
+    /// FP8 would be summed by hops over more ranks than the group allows.
+    #[error(
+        "{algorithm} would round a sum of {dtype} at every one of {ranks} ranks: at most {most} are allowed, unless the \
+         group is told more; round-once rounds once over any number"
+    )]
+    Fp8Ring {
+        /// How the group reduces.
+        algorithm: Algorithm,
+        /// The type.
+        dtype: DType,
+        /// The number of ranks.
+        ranks: usize,
+        /// The most that are allowed.
+        most: usize,
     },
     /// There is not one view for each rank, or several for each.
     #[error("{views} views are not the same number for each of {ranks} ranks")]

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use fp8lm_device::View;
+
 /// One step of a rank, over chunks of what is reduced or moved. Steps are done in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -66,6 +68,16 @@ impl Step {
         let into = Place::Chunk;
         Self::Exchange { sends: Vec::new(), receives: vec![Receive { from, chunk, into }] }
     }
+}
+
+/// What `rank` sends to others in these steps, in bytes.
+pub(crate) fn sent_bytes(rank: usize, chunks: &[View], steps: &[Step]) -> u64 {
+    let sent = steps.iter().flat_map(|step| match step {
+        Step::Exchange { sends, .. } => sends.as_slice(),
+        Step::Combine { .. } | Step::Reduce { .. } => &[],
+    });
+    let away = sent.filter(|send| send.to != rank);
+    away.map(|send| chunks[send.chunk].bytes() as u64).sum()
 }
 
 /// `elements` in `count` chunks, all of one length but for the last ones: chunk c is \[min(cL, n), min((c + 1)L, n))

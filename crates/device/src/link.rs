@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{DType, LinkError, Reduction, Result, Stream, View};
+use crate::{Collectives, DType, LinkError, Queue, Reduction, Result, Stream, View};
 
 /// What carries data between the ranks of a group, each of which has its own end of it.
 ///
@@ -30,6 +30,19 @@ pub trait Link: fmt::Debug + Send + Sync {
     /// A link among `members`, ranks of this one in the order of their new ranks. Every rank of this link calls it at
     /// the same time, each with the group that it is in.
     fn split(&self, members: &[usize]) -> Result<Arc<dyn Link>>;
+
+    /// As [`split`](Self::split), for messages from one rank to another: no call on the new link both sends and
+    /// receives, and what one rank sends waits for nothing that another sends.
+    fn channel(&self, members: &[usize]) -> Result<Arc<dyn Link>> {
+        self.split(members)
+    }
+
+    /// Collectives of the link's own, which work on `queue` itself, in the order of exchanges on it; none if the link
+    /// only exchanges.
+    fn native(&self, queue: &Queue) -> Option<Arc<dyn Collectives>> {
+        let _ = queue;
+        None
+    }
 
     /// Ends the group's work: calls that wait, on any rank, and all later ones fail with `error`, unless another came
     /// first.

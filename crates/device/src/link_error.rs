@@ -72,6 +72,16 @@ pub enum LinkError {
         /// Who received it.
         to: usize,
     },
+    /// What carries data between ranks failed on one of them.
+    #[error("rank {rank} in {doing}: {reason}")]
+    Transport {
+        /// The rank.
+        rank: usize,
+        /// What it did.
+        doing: String,
+        /// What the carrier said.
+        reason: String,
+    },
     /// All ranks have ended, and something that was sent was never received.
     #[error("{tag}: rank {to} has ended without what rank {from} sent to it")]
     Unreceived {

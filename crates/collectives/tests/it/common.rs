@@ -39,6 +39,7 @@ impl Member {
     pub(crate) fn new(rank: Rank, algorithm: Algorithm) -> Result<Self> {
         let queue = Queue::new(rank.device.clone())?;
         let group = Composed::new(rank.link.clone(), &queue, algorithm)?;
+        let group = group.with_fp8_ring_ranks(usize::MAX);
         Ok(Self { rank: rank.link.rank(), queue, group })
     }
 

@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, time::Duration};
 
-use fp8lm_collectives::{Collectives, Error, Tree};
+use fp8lm_collectives::{Algorithm, Collectives, Error, Tree};
 use fp8lm_device::{DType, Label, LinkError, Reduction};
 use fp8lm_sim::{Emulator, Fault, RunError, Streams, World, WorldOptions};
 
@@ -28,6 +28,16 @@ fn what_is_wrong_with_a_call_is_told_at_once() {
         is(group.all_to_all(&queue, &views, &[]), Error::Sides { sends: 3, receives: 0 });
         let types = Error::Types { first: DType::F32, other: DType::BF16 };
         is(group.all_gather(&queue, &[x.clone(), y]), types);
+        let few = group.with_fp8_ring_ranks(1);
+        let dtype = DType::E4M3;
+        for algorithm in Algorithm::ALL {
+            let summed =
+                few.with_algorithm(algorithm).all_reduce(&queue, &view(dtype), Reduction::Sum);
+            match algorithm {
+                Algorithm::RoundOnce => summed?.wait(&queue)?,
+                _ => is(summed, Error::Fp8Ring { algorithm, dtype, ranks: 2, most: 1 }),
+            }
+        }
         is(group.broadcast(&queue, &x, 2), Error::Rank { rank: 2, ranks: 2 });
         let tree = group.with_tree(Tree::binary(3)).unwrap_err();
         assert_eq!(tree, Error::Tree { tree: 3, ranks: 2 });

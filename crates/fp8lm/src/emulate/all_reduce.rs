@@ -127,7 +127,9 @@ impl<'a> AllReduce<'a> {
     /// The codes, and the scale.
     fn run(&self, rank: Rank) -> Result<(Vec<u8>, Option<f32>)> {
         let queue = Queue::new(rank.device)?;
-        let group = Composed::new(rank.link, &queue, self.algorithm)?;
+        // Whoever asks for one sum asks for its error.
+        let group =
+            Composed::new(rank.link, &queue, self.algorithm)?.with_fp8_ring_ranks(usize::MAX);
         let group = self.tree.clone().map_or(Ok(group.clone()), |tree| group.with_tree(tree))?;
         let n = self.call.extent("n");
         let values = queue.alloc(self.dtype, n, INPUTS)?;

@@ -93,6 +93,7 @@ impl Config {
         self.check_pipeline()?;
         self.check_deterministic()?;
         self.check_tensor(&recipe)?;
+        self.check_fp8_ring(&recipe)?;
         self.check_products(&recipe)?;
         self.check_files()?;
         if self.model.vocabulary < self.data.tokenizer.vocabulary() {

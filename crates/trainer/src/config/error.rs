@@ -2,7 +2,9 @@
 
 use std::{io, path::PathBuf};
 
+use fp8lm_collectives::Algorithm;
 use fp8lm_data::Tokenizer;
+use fp8lm_device::DType;
 use fp8lm_ops::GROUP;
 use fp8lm_parallel::{Axis, Mesh, Schedule};
 use fp8lm_scaling::{Format, RecipeError};
@@ -99,6 +101,21 @@ pub enum ConfigError {
     /// A shape that does not fit together.
     #[error(transparent)]
     Model(#[from] fp8lm_model::ConfigError),
+    /// FP8 gradients that would be rounded at more hops than is allowed.
+    #[error(
+        "parallel.algorithm = {algorithm}: it rounds the sum of {dtype} gradients at every one of {ranks} ranks, and \
+         parallel.fp8_ring_ranks = {most}: expected round-once, or parallel.fp8_ring_ranks = {ranks} to ask for it"
+    )]
+    Fp8Ring {
+        /// How gradients are summed.
+        algorithm: Algorithm,
+        /// Their type.
+        dtype: DType,
+        /// The ranks that sum.
+        ranks: usize,
+        /// The most that may.
+        most: usize,
+    },
     /// A recipe that cannot be carried out.
     #[error(transparent)]
     Recipe(#[from] RecipeError),

@@ -183,6 +183,7 @@ const PARALLEL: Keys = &[
     ("zero", Whole(0..=2)),
     ("partition", Word(&["greedy", "balanced"])),
     ("algorithm", Word(&["round-once", "nccl-ring", "nccl-tree", "halving-doubling"])),
+    ("fp8_ring_ranks", Whole(1..=MAX_RANKS)),
     ("bucket_mib", Whole(1..=1 << 20)),
     ("timeout_seconds", Whole(1..=86_400)),
 ];

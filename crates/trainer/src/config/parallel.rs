@@ -1,7 +1,9 @@
 //! The ranks of a run, and what they share.
 
-use fp8lm_collectives::Algorithm;
+use fp8lm_collectives::{Algorithm, FP8_RING_RANKS};
+use fp8lm_device::DType;
 use fp8lm_parallel::{Axis, Mesh, PartitionRule, PipelineShape, Schedule};
+use fp8lm_scaling::{Linear, Recipe};
 use serde::{Deserialize, Serialize};
 
 use super::{Config, ConfigError, error::MOST_RANKS};
@@ -33,6 +35,8 @@ pub struct ParallelConfig {
     pub partition: PartitionRule,
     /// How gradients are summed over ranks.
     pub algorithm: Algorithm,
+    /// The most ranks over which FP8 gradients may be summed by hops, each of which rounds: it asks for more error.
+    pub fp8_ring_ranks: usize,
     /// The most that travels together, in MiB as it travels: tensors share a bucket until it is full.
     pub bucket_mib: u64,
     /// How long a rank waits for others before the run ends with an error.
@@ -52,6 +56,7 @@ impl Default for ParallelConfig {
             zero: 1,
             partition: PartitionRule::Greedy,
             algorithm: Algorithm::RoundOnce,
+            fp8_ring_ranks: FP8_RING_RANKS,
             bucket_mib: 25,
             timeout_seconds: 300,
         }
@@ -89,6 +94,28 @@ impl Config {
             return Err(ConfigError::TooManyRanks { mesh });
         }
         Ok(mesh)
+    }
+
+    /// Whether FP8 gradients are summed by hops over no more ranks than is allowed.
+    pub(super) fn check_fp8_ring(&self, recipe: &Recipe) -> Result<(), ConfigError> {
+        let ParallelConfig { data, pipeline, schedule, algorithm, fp8_ring_ranks: most, .. } =
+            self.parallel;
+        // Under dualpipe each stage is on two ranks of a pipeline.
+        let mirrors = if schedule == Schedule::DualPipe && pipeline > 1 { 2 } else { 1 };
+        let ranks = data * mirrors;
+        let by_hops = algorithm != Algorithm::RoundOnce && !self.parallel.deterministic;
+        if !by_hops || ranks <= most {
+            return Ok(());
+        }
+        let blocks = 0..self.model.layers;
+        let linears = blocks.flat_map(|block| Linear::ALL.map(|linear| (block, linear)));
+        for (block, linear) in linears {
+            let dtype = recipe.precision(block, linear)?.gradient.format.dtype;
+            if dtype != DType::F32 {
+                return Err(ConfigError::Fp8Ring { algorithm, dtype, ranks, most });
+            }
+        }
+        Ok(())
     }
 
     /// Whether ranks can share evenly what they share.

@@ -6,7 +6,7 @@ use fp8lm_collectives::{Channel, Composed, Traffic};
 use fp8lm_device::{Alone, Collectives, Queue};
 use fp8lm_parallel::{Axis, Coordinate, PIPELINE, SCALARS};
 
-use crate::{Place, Plan, Result, plan::Layout};
+use crate::{Place, Plan, Result, config::ParallelConfig, plan::Layout};
 
 /// The groups that a rank is in.
 #[derive(Debug)]
@@ -71,5 +71,7 @@ impl Groups {
 /// All ranks as a group, if there are several.
 fn composed(place: &Place, queue: &Queue, plan: &Plan) -> Result<Option<Composed>> {
     let Some(link) = place.link.as_ref().filter(|link| link.size() > 1) else { return Ok(None) };
-    Ok(Some(Composed::new(link.clone(), queue, plan.config().parallel.algorithm)?))
+    let ParallelConfig { algorithm, fp8_ring_ranks, .. } = plan.config().parallel;
+    let world = Composed::new(link.clone(), queue, algorithm)?;
+    Ok(Some(world.with_fp8_ring_ranks(fp8_ring_ranks)))
 }

@@ -280,3 +280,29 @@ fn ranks_in_all_are_as_many_data_parallel_ones_as_others_leave() {
          multiple of 4, such as 8, or less of these"
     );
 }
+
+#[test]
+fn fp8_is_summed_by_hops_over_few_ranks_unless_asked_for() {
+    let wide = "data.batch=64";
+    let ring = "parallel.algorithm=nccl-ring";
+    let hops = |algorithm: &str, ranks: usize| {
+        format!(
+            "parallel.algorithm = {algorithm}: it rounds the sum of e4m3 gradients at every one of {ranks} ranks, and \
+             parallel.fp8_ring_ranks = 8: expected round-once, or parallel.fp8_ring_ranks = {ranks} to ask for it"
+        )
+    };
+    refuse(&[
+        (&[wide, ring, "parallel.data=16"], &hops("nccl-ring", 16)),
+        (
+            &[wide, "parallel.algorithm=halving-doubling", "parallel.data=16"],
+            &hops("halving-doubling", 16),
+        ),
+    ]);
+    accept(&[
+        &[wide, ring, "parallel.data=8"],
+        &[wide, "parallel.data=16"],
+        &[wide, ring, "parallel.data=16", "parallel.fp8_ring_ranks=16"],
+        &[wide, ring, "parallel.data=16", "recipe.name=bf16"],
+        &[wide, ring, "parallel.data=16", "parallel.deterministic=true", "data.micro_batches=16"],
+    ]);
+}
