@@ -53,6 +53,7 @@ const LAYERS: &[Layer] = &[
     },
     // Of use to a backend, and to others.
     Layer { name: "nccl-rs", may_use: &[] },
+    Layer { name: "fp8lm-rendezvous", may_use: &[] },
     // The backends, and the program, which alone knows both sides.
     Layer { name: EMULATOR, may_use: &["fp8lm-formats", "fp8lm-device", "fp8lm-kernels"] },
     Layer {
@@ -78,6 +79,8 @@ const LAYERS: &[Layer] = &[
             "fp8lm-conformance",
             "fp8lm-host",
             "fp8lm-cuda",
+            "fp8lm-rendezvous",
+            "nccl-rs",
             EMULATOR,
         ],
     },

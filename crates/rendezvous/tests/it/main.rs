@@ -1,0 +1,6 @@
+//! Tests of the public interface over connections of this machine.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod calls;
+mod job;
