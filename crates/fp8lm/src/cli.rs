@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use fp8lm_parallel::Schedule;
 
 use crate::backend::Backend;
@@ -85,6 +85,9 @@ pub(crate) struct TrainArgs {
     /// Trains with this recipe as well, and puts both in the report.
     #[arg(long, value_name = "RECIPE")]
     pub(crate) compare: Option<String>,
+    /// What connects the ranks.
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = LinkKind::Threads)]
+    pub(crate) link: LinkKind,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Works off streams as late and in as odd an order as events allow, by a seed, to find a wait that is missing. On
@@ -94,6 +97,15 @@ pub(crate) struct TrainArgs {
     /// Prints nothing but errors.
     #[arg(long, short)]
     pub(crate) quiet: bool,
+}
+
+/// What ranks are, and what connects them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LinkKind {
+    /// Threads of this process, and its memory.
+    Threads,
+    /// Processes that a launcher has started, and messages of MPI.
+    Mpi,
 }
 
 /// Which device computes.

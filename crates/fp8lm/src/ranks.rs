@@ -1,4 +1,10 @@
-//! The ranks of a run: this thread for one, a thread each for several.
+//! The ranks of a run: this thread for one, a thread or a process each for several.
+
+#[cfg(feature = "mpi")]
+mod mpi;
+#[cfg(not(feature = "mpi"))]
+#[path = "ranks/without_mpi.rs"]
+mod mpi;
 
 use std::time::Duration;
 
@@ -8,11 +14,23 @@ use fp8lm_trainer::{Place, Plan};
 
 use crate::{
     backend::Backend,
-    cli::{DeviceArgs, TrainArgs},
+    cli::{DeviceArgs, LinkKind, TrainArgs},
 };
 
-/// Does `body` on every rank of the plan, and returns what it does on the first.
+/// Does `body` on every rank of the plan that this process is, and returns what it does on the first.
 pub(crate) fn run<T: Send>(
+    args: &TrainArgs,
+    plan: &Plan,
+    body: impl Fn(&Place) -> Result<T> + Sync,
+) -> Result<T> {
+    match args.link {
+        LinkKind::Threads => threads(args, plan, body),
+        LinkKind::Mpi => mpi::run(args, plan, body),
+    }
+}
+
+/// All ranks, threads of this process.
+fn threads<T: Send>(
     args: &TrainArgs,
     plan: &Plan,
     body: impl Fn(&Place) -> Result<T> + Sync,

@@ -7,12 +7,12 @@ use std::{
     sync::atomic::AtomicUsize,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use fp8lm_ops::Accumulate;
 use fp8lm_trainer::{Config, Ending, Place, Plan, Session, Summary, text::align, write_report};
 
 use crate::{
-    cli::{ConfigArgs, TrainArgs},
+    cli::{ConfigArgs, LinkKind, TrainArgs},
     progress::Progress,
     ranks, stop,
 };
@@ -20,11 +20,22 @@ use crate::{
 /// Trains, and prints the summary.
 pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
     let asked = stop::asked()?;
+    expect_folder(args)?;
     let runs = match &args.resume {
         Some(folder) => resume(folder, args)?,
         None => create(args)?,
     };
     ranks::run(args, &runs[0].plan, |place| train_all(place, &runs, &asked, args.quiet))
+}
+
+/// Processes that each chose a folder would choose different ones.
+fn expect_folder(args: &TrainArgs) -> Result<()> {
+    let has_folder = args.run.is_some() || args.resume.is_some();
+    ensure!(
+        args.link == LinkKind::Threads || has_folder,
+        "--link: expected --run or --resume with a folder for ranks that are processes"
+    );
+    Ok(())
 }
 
 /// A run that is to be begun, or gone on with.

@@ -54,6 +54,8 @@ const LAYERS: &[Layer] = &[
     // Of use to a backend, and to others.
     Layer { name: "nccl-rs", may_use: &[] },
     Layer { name: "fp8lm-rendezvous", may_use: &[] },
+    // What connects processes.
+    Layer { name: "fp8lm-mpi", may_use: &["fp8lm-device"] },
     // The backends, and the program, which alone knows both sides.
     Layer { name: EMULATOR, may_use: &["fp8lm-formats", "fp8lm-device", "fp8lm-kernels"] },
     Layer {
@@ -81,6 +83,7 @@ const LAYERS: &[Layer] = &[
             "fp8lm-cuda",
             "fp8lm-rendezvous",
             "nccl-rs",
+            "fp8lm-mpi",
             EMULATOR,
         ],
     },
@@ -90,7 +93,7 @@ const METHOD: &[&str] = &["fp8lm-formats", "fp8lm-device", "fp8lm-ops", "fp8lm-s
 const EMULATOR: &str = "fp8lm-sim";
 const GROUPS: &str = "fp8lm-collectives";
 /// Crates below [`GROUPS`] that it does not use, so that their tests may use it.
-const GROUPED: &[&str] = &["fp8lm-model", "fp8lm-optim"];
+const GROUPED: &[&str] = &["fp8lm-model", "fp8lm-optim", "fp8lm-mpi"];
 /// Packages that may use every crate; none may use them.
 const TOOLS: &[&str] = &["fp8lm-tests", "fp8lm-benches", "xtask"];
 

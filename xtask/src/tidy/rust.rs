@@ -119,6 +119,7 @@ const UNSAFE: &[&str] = &[
     "crates/host/src/device.rs",
     "crates/host/src/exact.rs",
     "crates/host/src/library.rs",
+    "crates/mpi/src/native.rs",
     "crates/nccl-rs/src/collective.rs",
     "crates/nccl-rs/src/communicator.rs",
     "crates/nccl-rs/src/functions.rs",
