@@ -9,6 +9,7 @@ mod ablation;
 mod cargo;
 mod checkpoint;
 mod compare;
+mod features;
 mod gpu;
 mod kernels;
 mod launch;

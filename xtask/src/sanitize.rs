@@ -7,7 +7,10 @@ use std::{fmt, path::PathBuf, process::Command};
 
 use anyhow::{Result, ensure};
 
-use crate::cargo::{self, cargo, is_available, output, succeeds};
+use crate::{
+    cargo::{self, cargo, is_available, output, succeeds},
+    features,
+};
 
 /// What finds wrong accesses.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -44,8 +47,8 @@ pub(crate) fn run(sanitizer: Option<Sanitizer>) -> Result<bool> {
 pub(crate) fn check(sanitizer: Sanitizer) -> Result<bool> {
     let runtime = sanitizer.runtime()?;
     // With the features of the tests, and so without building libraries again.
-    let build = ["build", "--workspace", "--all-features", "--example", "sanitize"];
-    ensure!(succeeds(&mut cargo(build))?, "the program does not build");
+    let build = ["build", "--workspace", "--example", "sanitize"];
+    ensure!(succeeds(cargo(build).args(features::all()?))?, "the program does not build");
     let mut program = Command::new(cargo::target()?.join("debug/examples/sanitize"));
     program.arg(sanitizer.name()).env("LD_PRELOAD", runtime);
     // What Rust keeps to the end is no leak.

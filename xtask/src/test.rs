@@ -1,6 +1,7 @@
 //! Every test that CI runs, and a table of them at the end.
 //!
-//! All features are on throughout, so that the workspace is built once; fewer of them are only type-checked.
+//! All features that this machine can build are on throughout, so that the workspace is built once; fewer of them are
+//! only type-checked.
 
 mod examples;
 mod report;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use self::report::{Outcome, Report};
 use crate::{
     cargo::{self, cargo, is_available, miri, succeeds},
-    kernels,
+    features, kernels,
     sanitize::{self, Sanitizer},
 };
 
@@ -23,6 +24,9 @@ pub(crate) fn run() -> Result<bool> {
     report.check("kernels compile for sm_90a", kernels_for_the_gpu);
     report.check("unit and integration tests", || test("--tests"));
     report.check("documentation tests", || test("--doc"));
+    if let Some(missing) = features::missing_for_mpi() {
+        report.check("ranks as processes of MPI", || Ok(Outcome::Skipped(missing)));
+    }
     examples::check(&packages, &mut report);
     report.check("kernels under AddressSanitizer", || sanitized(Sanitizer::Address));
     report.check("kernels under ThreadSanitizer", || sanitized(Sanitizer::Thread));
@@ -51,15 +55,18 @@ fn unless_missing(result: Result<bool>) -> Result<Outcome> {
 }
 
 fn test(targets: &str) -> Result<Outcome> {
-    let test = ["test", "--workspace", "--all-features", "--no-fail-fast", targets];
-    Ok(succeeds(&mut cargo(test))?.into())
+    let test = ["test", "--workspace", "--no-fail-fast", targets];
+    Ok(succeeds(cargo(test).args(features::all()?))?.into())
 }
 
 /// Checks a package that has features with none of them, and with each of them alone.
 fn check_features(package: &Value, report: &mut Report) {
     let name = package["name"].as_str().unwrap_or_default();
     let features = package["features"].as_object().into_iter().flat_map(|map| map.keys());
-    let features: Vec<_> = features.filter(|feature| *feature != "default").collect();
+    let can_build =
+        |feature: &str| feature != features::MPI || features::missing_for_mpi().is_none();
+    let features = features.filter(|feature| *feature != "default" && can_build(feature));
+    let features: Vec<_> = features.collect();
     if features.is_empty() {
         return;
     }

@@ -6,7 +6,10 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::report::{Outcome, Report};
-use crate::cargo::{cargo, exit_code, output};
+use crate::{
+    cargo::{cargo, exit_code, output},
+    features,
+};
 
 /// Adds one check for each example.
 pub(super) fn check(packages: &[Value], report: &mut Report) {
@@ -53,8 +56,8 @@ struct Example {
 
 /// Builds them with the features of the tests, and so without building libraries again.
 fn build(packages: &[Value]) -> Result<Vec<Example>> {
-    let build = ["build", "--workspace", "--all-features", "--examples"];
-    let messages = output(cargo(build).arg("--message-format=json-render-diagnostics"))?;
+    let build = ["build", "--workspace", "--examples", "--message-format=json-render-diagnostics"];
+    let messages = output(cargo(build).args(features::all()?))?;
     let mut examples = Vec::new();
     for message in messages.lines() {
         examples.extend(example(packages, &serde_json::from_str(message)?));
