@@ -1,6 +1,8 @@
 //! What a store knows: who has come, what was set, who waits for whom. It does without connections.
 
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},

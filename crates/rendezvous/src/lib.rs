@@ -57,6 +57,8 @@
 
 #![deny(missing_docs)]
 
+#[cfg(test)]
+mod allocation;
 mod board;
 mod client;
 mod discover;

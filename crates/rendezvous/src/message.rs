@@ -4,6 +4,8 @@
 
 mod failure;
 mod fields;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

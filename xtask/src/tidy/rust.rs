@@ -125,6 +125,7 @@ const UNSAFE: &[&str] = &[
     "crates/nccl-rs/src/functions.rs",
     "crates/nccl-rs/src/nccl.rs",
     "crates/nccl-rs/tests/it/mock.rs",
+    "crates/rendezvous/src/allocation.rs",
     "sim/src/args.rs",
     "sim/src/emulator.rs",
     "sim/src/emulator/transfer.rs",

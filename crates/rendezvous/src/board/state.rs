@@ -134,6 +134,12 @@ impl State {
         self.failure.get_or_insert(error);
     }
 
+    /// Whether nobody waits at a barrier.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.rounds.is_empty()
+    }
+
     fn expect_no_failure(&self) -> Result<()> {
         self.failure.clone().map_or(Ok(()), Err)
     }

@@ -1,6 +1,10 @@
 //! Jobs of tests: ranks that meet on this machine.
 
-use std::{net::TcpListener, thread, time::Duration};
+use std::{
+    net::TcpListener,
+    thread,
+    time::{Duration, Instant},
+};
 
 use fp8lm_rendezvous::{Address, Identity, Launcher, Options, Result, Store, Token};
 
@@ -24,6 +28,18 @@ impl Job {
     pub(crate) fn timeout(mut self, seconds: u64) -> Self {
         self.options.timeout = Duration::from_secs(seconds);
         self
+    }
+
+    pub(crate) fn handshake(mut self, seconds: u64) -> Self {
+        self.options.handshake = Duration::from_secs(seconds);
+        self
+    }
+
+    /// The same job as somebody sees it who has another token.
+    pub(crate) fn with_another_token(&self) -> Self {
+        let mut other = self.clone();
+        other.options.token = Some(Token::new(b"another secret, as long").unwrap());
+        other
     }
 
     pub(crate) fn identity(&self, rank: usize) -> Identity {
@@ -51,4 +67,11 @@ impl Job {
 /// A port that nobody has.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// What comes of it, and in how many seconds.
+pub(crate) fn timed<T>(body: impl FnOnce() -> T) -> (T, f64) {
+    let start = Instant::now();
+    let result = body();
+    (result, start.elapsed().as_secs_f64())
 }
