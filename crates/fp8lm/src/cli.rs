@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fp8lm_parallel::Schedule;
@@ -29,6 +29,9 @@ pub(crate) enum Command {
     Emulate(EmulateArgs),
     /// Lists the devices of this machine, and says what others lack.
     Devices(LibraryArgs),
+    /// Starts the processes of this node and watches them: torchrun's job, for any program that goes by its variables.
+    #[cfg(unix)]
+    Spawn(SpawnArgs),
     /// Holds a device against the emulator: every kernel, then a training run, bit by bit.
     Selftest(SelftestArgs),
     /// Lists the recipes, or prints one.
@@ -149,6 +152,35 @@ pub(crate) struct GenerateArgs {
     pub(crate) device: DeviceArgs,
 }
 
+/// What to start, how often, and as which part of a job.
+#[derive(Args, Debug)]
+pub(crate) struct SpawnArgs {
+    /// Processes to start.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) processes: u32,
+    /// Nodes of the job; each runs this command, with as many processes.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub(crate) nodes: u32,
+    /// Which of them this is, from 0.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) node_rank: u32,
+    /// The first node, and a port of it that is free: where processes meet. One node's processes choose for themselves.
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    pub(crate) master: Option<(String, u16)>,
+    /// How often to start again, all of them, when one is lost to a signal or asks for it with exit code 75.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) max_restarts: u32,
+    /// The folder of logs, one for each rank; rank 0 writes to this terminal as well.
+    #[arg(long, value_name = "DIR", default_value = "logs")]
+    pub(crate) logs: PathBuf,
+    /// Seconds for the others to end after one has failed, before they are killed.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) grace: u64,
+    /// The program to start, and its arguments, such as `-- fp8lm train --link nccl`.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
 /// What is tested.
 #[derive(Args, Debug)]
 pub(crate) struct SelftestArgs {
@@ -235,6 +267,14 @@ pub(crate) struct ScheduleArgs {
 pub(crate) struct ListArgs {
     /// Prints this one whole, as TOML.
     pub(crate) name: Option<String>,
+}
+
+fn address(text: &str) -> Result<(String, u16), String> {
+    let address = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    let address = address.and_then(|(host, port)| {
+        Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
+    });
+    address.ok_or_else(|| "expected a host and a port, such as node1:29500".into())
 }
 
 fn temperature(text: &str) -> Result<f64, String> {

@@ -19,6 +19,8 @@ mod progress;
 mod ranks;
 mod schedule;
 mod selftest;
+#[cfg(unix)]
+mod spawn;
 mod stop;
 mod train;
 
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Emulate(args) => emulate::run(&args),
         Command::Devices(args) => devices::run(&args),
+        #[cfg(unix)]
+        Command::Spawn(args) => spawn::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Recipes(args) => list::recipes(&args),
         Command::Presets(args) => list::presets(&args),

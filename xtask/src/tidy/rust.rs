@@ -116,6 +116,7 @@ const UNSAFE: &[&str] = &[
     "crates/formats/src/isa.rs",
     "crates/formats/src/simd.rs",
     "crates/formats/src/simd/avx512.rs",
+    "crates/fp8lm/src/spawn/child.rs",
     "crates/host/src/device.rs",
     "crates/host/src/exact.rs",
     "crates/host/src/library.rs",

@@ -14,3 +14,5 @@ mod program;
 mod ranks;
 mod resume;
 mod schedule;
+#[cfg(unix)]
+mod spawn;
