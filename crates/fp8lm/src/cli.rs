@@ -85,6 +85,10 @@ pub(crate) struct TrainArgs {
     /// then on, its mesh of ranks for example.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "config", "data", "run", "compare"])]
     pub(crate) resume: Option<PathBuf>,
+    /// Goes on in the folder of `--run` from the last checkpoint that is whole, or begins the run if there is none: the
+    /// same command, again and again, comes to its end. The configuration must stay the same.
+    #[arg(long, requires = "run", conflicts_with = "resume")]
+    pub(crate) restart: bool,
     /// Trains with this recipe as well, and puts both in the report.
     #[arg(long, value_name = "RECIPE")]
     pub(crate) compare: Option<String>,

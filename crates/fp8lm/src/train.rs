@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use fp8lm_ops::Accumulate;
-use fp8lm_trainer::{Config, Ending, Place, Plan, Session, Summary, text::align, write_report};
+use fp8lm_trainer::{
+    Config, Ending, Place, Plan, Session, Start, Summary, run::checkpoint::Damaged, text::align,
+    write_report,
+};
 
 use crate::{
     cli::{ConfigArgs, LinkKind, TrainArgs},
@@ -42,16 +45,18 @@ fn expect_folder(args: &TrainArgs) -> Result<()> {
 struct Run {
     folder: PathBuf,
     plan: Plan,
-    resumes: bool,
+    start: Start,
 }
 
 impl Run {
     fn open(&self, place: &Place) -> Result<Session> {
-        let (folder, plan) = (&self.folder, self.plan.clone());
-        Ok(match self.resumes {
-            true => Session::resume(folder, place, plan)?,
-            false => Session::create(folder, place, plan)?,
-        })
+        let session = Session::open(&self.folder, place, self.plan.clone(), self.start)?;
+        for Damaged { error, moved } in session.damaged() {
+            let moved = moved.display();
+            // A closed error stream must not stop the run.
+            let _ = writeln!(io::stderr(), "fp8lm: warning: {error}; it is {moved} now");
+        }
+        Ok(session)
     }
 }
 
@@ -85,23 +90,24 @@ fn create(args: &TrainArgs) -> Result<Vec<Run>> {
         Some(folder) => folder.clone(),
         None => new_folder(&args.config.preset, &plan.recipe().name)?,
     };
-    with_baseline(Run { folder, plan, resumes: false })
+    let start = if args.restart { Start::Restart } else { Start::New };
+    with_baseline(Run { folder, plan, start })
 }
 
 /// A run again, and the one it is compared with.
 fn resume(folder: &Path, args: &TrainArgs) -> Result<Vec<Run>> {
     let plan = Plan::new(Config::of_run(folder, &args.config.sets, args.config.ranks)?)?;
-    with_baseline(Run { folder: folder.to_owned(), plan, resumes: true })
+    with_baseline(Run { folder: folder.to_owned(), plan, start: Start::Resume })
 }
 
-/// The run that `run` is compared with stands in a folder inside its own. Whatever came
-/// between, it is begun if it was not, and gone on with if it was.
+/// The run that `run` is compared with stands in a folder inside its own. Whatever came between, it is begun if it was
+/// not, and gone on with if it was.
 fn with_baseline(run: Run) -> Result<Vec<Run>> {
     let Some(config) = run.plan.config().baseline() else { return Ok(vec![run]) };
     let plan = Plan::new(config)?;
     let folder = run.folder.join(format!("baseline-{}", plan.recipe().name));
-    let resumes = folder.join("config.toml").exists();
-    Ok(vec![run, Run { folder, plan, resumes }])
+    let start = if run.start == Start::Resume { Start::Either } else { run.start };
+    Ok(vec![run, Run { folder, plan, start }])
 }
 
 /// Trains on one rank. The first speaks for all.
@@ -131,6 +137,10 @@ fn train(session: &mut Session, asked: &AtomicUsize, quiet: bool) -> Result<Endi
         let mut out = io::stderr().lock();
         // A closed error stream must not stop the run.
         let _ = writeln!(out, "{plan}\n{}", plan.memory_table(&[]));
+    }
+    if done == steps && !quiet {
+        let folder = session.path().display();
+        let _ = writeln!(io::stderr(), "{folder} has all of its {steps} steps");
     }
     let mut progress = Progress::new(quiet, &plan.recipe().name, done, steps);
     let ending = session.run(asked, &mut |record| progress.show(record));

@@ -16,6 +16,7 @@ use fp8lm_scaling::{
 };
 use serde::{Deserialize, Serialize};
 
+mod change;
 mod check;
 mod error;
 mod keys;

@@ -70,6 +70,33 @@ pub enum Error {
         /// Ranks that the device's link reaches, this one included.
         present: usize,
     },
+    /// A run is started again with another number of data-parallel ranks.
+    #[error(
+        "{path} was trained on {was} data-parallel ranks and is started again on {now}: expected {was}, or \
+         parallel.elastic = true"
+    )]
+    NotElastic {
+        /// The run folder.
+        path: PathBuf,
+        /// Ranks that it had.
+        was: usize,
+        /// Ranks that it has now.
+        now: usize,
+    },
+    /// A run is started again as another.
+    #[error(
+        "{path} has {key} = {was}, and is started again with {now}: expected the same; what resumes a run may change it"
+    )]
+    Changed {
+        /// The run folder.
+        path: PathBuf,
+        /// What has changed.
+        key: String,
+        /// Its value in the run.
+        was: String,
+        /// Its value now.
+        now: String,
+    },
     /// What another rank told cannot be read.
     #[error("what a rank told of its casts: {0}")]
     Told(#[from] serde_json::Error),

@@ -43,6 +43,6 @@ pub use error::{Error, Result};
 pub use generate::{Generation, Generator};
 pub use place::Place;
 pub use plan::Plan;
-pub use session::{Ending, Session};
+pub use session::{Ending, Session, Start};
 pub use summary::{Summary, write_report};
 pub use trainer::{StepSummary, Trainer};

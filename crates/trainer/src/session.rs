@@ -13,12 +13,17 @@ use fp8lm_device::{Label, Usage};
 use crate::{
     Place, Plan, Result, Trainer,
     run::{
-        RunFolder, checkpoint,
+        RunFolder,
+        checkpoint::{self, Damaged},
         metrics::{self, MetricsWriter, Record, Timing},
         tensorboard::EventWriter,
     },
     statistics::Statistics,
 };
+
+mod start;
+
+pub use start::Start;
 
 /// A run in its folder, as one of its ranks has it. Ranks make the same calls at the same time.
 #[derive(Debug)]
@@ -31,6 +36,7 @@ pub struct Session {
     earlier: f64,
     /// Of every rank's memory, as it was last measured.
     usage: Vec<BTreeMap<Label, Usage>>,
+    damaged: Vec<Damaged>,
 }
 
 #[derive(Debug)]
@@ -55,31 +61,13 @@ pub enum Ending {
 impl Session {
     /// Starts a run in a new folder.
     pub fn create(path: &Path, place: &Place, plan: Plan) -> Result<Self> {
-        let config = plan.config().to_toml()?;
-        let trainer = Trainer::join(place, plan)?;
-        let output = match place.rank() {
-            0 => Some(Output::create(path, &config)?),
-            _ => None,
-        };
-        Ok(Self { trainer, path: path.to_owned(), output, earlier: 0.0, usage: Vec::new() })
+        Self::open(path, place, plan, Start::New)
     }
 
     /// Goes on from the newest checkpoint of a run's folder, or from the start if it has none. The number of ranks need
     /// not be what it was.
     pub fn resume(path: &Path, place: &Place, plan: Plan) -> Result<Self> {
-        let folder = match place.rank() {
-            0 => Some(RunFolder::resume(path)?),
-            _ => None,
-        };
-        let config = plan.config().to_toml()?;
-        let mut trainer = Trainer::join(place, plan)?;
-        if let Some(checkpoint) = checkpoint::latest(&RunFolder::checkpoints_of(path))? {
-            trainer.restore(&checkpoint)?;
-        }
-        let step = trainer.steps_done();
-        let output = folder.map(|folder| Output::resume(folder, &config, step)).transpose()?;
-        let earlier = output.as_ref().map_or(Ok(0.0), Output::seconds)?;
-        Ok(Self { trainer, path: path.to_owned(), output, earlier, usage: Vec::new() })
+        Self::open(path, place, plan, Start::Resume)
     }
 
     /// Trains until the last step, or until some rank is `asked` to stop; then it saves a checkpoint. What a rank is
@@ -131,6 +119,11 @@ impl Session {
     /// The run folder, on the first rank.
     pub fn folder(&self) -> Option<&RunFolder> {
         self.output.as_ref().map(|output| &output.folder)
+    }
+
+    fn new(trainer: Trainer, path: &Path, output: Option<Output>) -> Self {
+        let (usage, damaged) = (Vec::new(), Vec::new());
+        Self { trainer, path: path.to_owned(), output, earlier: 0.0, usage, damaged }
     }
 
     fn step(&mut self, started: Instant, observe: &mut dyn FnMut(&Record)) -> Result<()> {
@@ -212,8 +205,7 @@ impl Session {
 }
 
 impl Output {
-    fn create(path: &Path, config: &str) -> Result<Self> {
-        let folder = RunFolder::create(path, config)?;
+    fn create(folder: RunFolder) -> Result<Self> {
         let metrics = MetricsWriter::create(&folder.metrics())?;
         let events = EventWriter::create(folder.path(), 0)?;
         Ok(Self { folder, metrics, events })

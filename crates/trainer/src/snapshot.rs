@@ -34,12 +34,11 @@ impl Trainer {
         Ok((world.rank() == 0).then_some((tensors, metadata)))
     }
 
-    /// Takes up a checkpoint of this model, recipe, seed, corpus and order of data.
-    pub(crate) fn restore(&mut self, path: &Path) -> Result<()> {
-        let checkpoint = checkpoint::load(path)?;
-        expect_identity(path, &checkpoint, self.identity())?;
+    /// Takes up a checkpoint, which lies at `path`, of this model, recipe, seed, corpus and order of data.
+    pub(crate) fn restore(&mut self, path: &Path, checkpoint: &Checkpoint) -> Result<()> {
+        expect_identity(path, checkpoint, self.identity())?;
         for piece in self.pieces() {
-            piece.load(&self.queue, path, &checkpoint)?;
+            piece.load(&self.queue, path, checkpoint)?;
         }
         self.parts.restore(&self.queue, checkpoint.step)?;
         if let Some(parallel) = &self.parallel {

@@ -155,6 +155,13 @@ impl Trainer {
         Ok(self.queue.download::<f32>(&number)?[0] as usize)
     }
 
+    /// The step that the first rank says, if it says one.
+    pub(crate) fn hear_first(&self, own: Option<u64>) -> Result<Option<u64>> {
+        let said = self.queue.upload(&[own.map_or(0, |step| step + 1)], 1, BATCH)?;
+        self.groups.world.broadcast(&self.queue, said.view(), 0)?.wait(&self.queue)?;
+        Ok(self.queue.download::<u64>(&said)?[0].checked_sub(1))
+    }
+
     /// The number of batches in the validation split.
     pub fn validation_batches(&self) -> usize {
         self.validation.count() * self.plan.sampling_of_a_rank().batch / self.plan.sampling().batch

@@ -159,7 +159,7 @@ fn timings(folder: &Path) -> Vec<Value> {
 }
 
 /// Waits until a run has written so many records.
-fn wait_for_step(folder: &Path, step: usize) {
+pub(crate) fn wait_for_step(folder: &Path, step: usize) {
     let metrics = folder.join("metrics.jsonl");
     let lines = || std::fs::read_to_string(&metrics).map_or(0, |text| text.lines().count());
     wait_until(&format!("step {step}"), || lines() >= step);

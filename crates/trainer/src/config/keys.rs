@@ -185,6 +185,7 @@ const PARALLEL: Keys = &[
     ("algorithm", Word(&["round-once", "nccl-ring", "nccl-tree", "halving-doubling"])),
     ("fp8_ring_ranks", Whole(1..=MAX_RANKS)),
     ("bucket_mib", Whole(1..=1 << 20)),
+    ("elastic", Switch),
     ("timeout_seconds", Whole(1..=86_400)),
 ];
 

@@ -39,6 +39,9 @@ pub struct ParallelConfig {
     pub fp8_ring_ranks: usize,
     /// The most that travels together, in MiB as it travels: tensors share a bucket until it is full.
     pub bucket_mib: u64,
+    /// Whether a run that is started again may go on with another number of data-parallel ranks. Its bits are then
+    /// others, unless it is deterministic.
+    pub elastic: bool,
     /// How long a rank waits for others before the run ends with an error.
     pub timeout_seconds: u64,
 }
@@ -58,6 +61,7 @@ impl Default for ParallelConfig {
             algorithm: Algorithm::RoundOnce,
             fp8_ring_ranks: FP8_RING_RANKS,
             bucket_mib: 25,
+            elastic: false,
             timeout_seconds: 300,
         }
     }

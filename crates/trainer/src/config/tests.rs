@@ -380,7 +380,7 @@ fn a_configuration_that_was_not_loaded_is_checked_too() {
     assert_eq!(message.lines().count(), 1);
 }
 
-const KEYS: [&str; 67] = [
+const KEYS: [&str; 68] = [
     "data.batch",
     "data.files",
     "data.micro_batches",
@@ -410,6 +410,7 @@ const KEYS: [&str; 67] = [
     "parallel.chunks",
     "parallel.data",
     "parallel.deterministic",
+    "parallel.elastic",
     "parallel.fp8_ring_ranks",
     "parallel.partition",
     "parallel.pipeline",

@@ -70,7 +70,7 @@ pub fn save(
     tensors: &Tensors<'_>,
     metadata: &Metadata,
 ) -> Result<PathBuf> {
-    let path = folder.join(format!("{PREFIX}{step:06}{SUFFIX}"));
+    let path = path(folder, step);
     let header = header::encode(step, tensors, metadata)?;
     durable::replace(&path, |out| {
         out.write_all(&header)?;
@@ -102,9 +102,41 @@ pub fn load(path: &Path) -> Result<Checkpoint> {
     read(file, length, path)
 }
 
+/// A checkpoint that is not what was written, and was set aside.
+#[derive(Debug)]
+pub struct Damaged {
+    /// What is wrong with it.
+    pub error: Error,
+    /// Where it is now.
+    pub moved: PathBuf,
+}
+
+/// The checkpoint of the highest step in `folder` that is whole, with its path. Those of higher steps are not: they are
+/// set aside and added to `damaged`, under another name, so that none is taken for one of the last that are kept.
+pub fn last_whole(
+    folder: &Path,
+    damaged: &mut Vec<Damaged>,
+) -> Result<Option<(PathBuf, Checkpoint)>> {
+    for (_, path) in list(folder)?.into_iter().rev() {
+        match load(&path) {
+            Ok(checkpoint) => return Ok(Some((path, checkpoint))),
+            Err(error) if error.is_damage() => {
+                damaged.push(Damaged { error, moved: set_aside(&path)? });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
 /// The checkpoint of the highest step in `folder`.
 pub fn latest(folder: &Path) -> Result<Option<PathBuf>> {
     Ok(list(folder)?.pop_last().map(|(_, path)| path))
+}
+
+/// Where in `folder` the checkpoint of a step stands.
+pub fn path(folder: &Path, step: u64) -> PathBuf {
+    folder.join(format!("{PREFIX}{step:06}{SUFFIX}"))
 }
 
 /// All checkpoints in `folder` by step.
@@ -120,6 +152,13 @@ pub fn keep_last(folder: &Path, count: NonZeroUsize) -> Result<()> {
     let excess = list(folder)?.into_values().rev().skip(count.get());
     let left_over = paths(folder)?.into_iter().filter(|path| step(path, TEMPORARY).is_some());
     excess.chain(left_over).try_for_each(|path| fs::remove_file(&path).at("delete", &path))
+}
+
+fn set_aside(path: &Path) -> Result<PathBuf> {
+    let mut moved = path.as_os_str().to_owned();
+    moved.push(DAMAGED);
+    fs::rename(path, &moved).at("set aside", path)?;
+    Ok(moved.into())
 }
 
 /// Reads the `length` bytes of `file`, which lies at `path`.
@@ -154,3 +193,5 @@ fn step(path: &Path, ending: &str) -> Option<u64> {
 
 const PREFIX: &str = "step-";
 const SUFFIX: &str = ".safetensors";
+/// What the name of a damaged checkpoint ends in.
+const DAMAGED: &str = ".damaged";

@@ -99,6 +99,20 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether a checkpoint is not what was written.
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Truncated { .. }
+                | Self::TrailingBytes { .. }
+                | Self::HeaderMismatch { .. }
+                | Self::ChecksumMismatch { .. }
+                | Self::NotACheckpoint { .. }
+        )
+    }
+}
+
 /// Adds what was tried, and on which path, to a system error.
 pub(super) trait At<T> {
     /// The value, or the error `cannot {action} {path}`.

@@ -35,10 +35,15 @@ impl RunFolder {
     /// Opens the folder of a run that was started before, with or without a checkpoint.
     pub fn resume(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        if !path.join(CONFIG).is_file() {
+        if !Self::holds_run(&path) {
             return Err(Error::NoRun { path });
         }
         Self::lock(path)
+    }
+
+    /// Whether there is a run at `path`, whoever may write to it.
+    pub fn holds_run(path: &Path) -> bool {
+        path.join(CONFIG).is_file()
     }
 
     /// Replaces the stored configuration.

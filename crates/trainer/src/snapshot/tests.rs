@@ -28,7 +28,7 @@ fn a_checkpoint_goes_through_every_mesh_unchanged() {
             let path = checkpoint::save(folder.path(), 1, &tensors, &metadata).unwrap();
             let next = MESHES[(index + 1) % MESHES.len()];
             let again = on_ranks(&sets(next), 0, |trainer| {
-                trainer.restore(&path)?;
+                trainer.restore(&path, &checkpoint::load(&path)?)?;
                 trainer.snapshot()
             });
             let (found, _) = again.into_iter().next().flatten().unwrap();
