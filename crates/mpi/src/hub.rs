@@ -8,7 +8,7 @@ use std::{
 use fp8lm_device::{Device, LinkError, Result, Stream, Tag, View};
 
 use crate::{
-    frame::{Route, Split, Word, open, parcel},
+    frame::{Route, Split, open, parcel},
     pace::Pace,
     state::State,
 };
@@ -69,7 +69,7 @@ impl Hub {
             if !arrived.is_empty() {
                 pace = Pace::default();
             } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                self.time_out(&expected)?;
+                self.time_out(|state| expected.iter().any(|one| state.has(&one.route)))?;
             } else {
                 pace.rest();
             }
@@ -118,7 +118,7 @@ impl Hub {
     }
 
     /// Asks all ranks what they do, and fails with what they say, unless what is missing comes after all.
-    fn time_out(&self, expected: &[Expected]) -> Result<()> {
+    fn time_out(&self, has_come: impl Fn(&State) -> bool) -> Result<()> {
         let mut state = self.lock();
         state.ask();
         let turn = TURN * u32::try_from(self.rank.min(TURNS)).unwrap_or(0);
@@ -130,7 +130,7 @@ impl Hub {
             state = self.lock();
             state.progress();
             state.check()?;
-            if expected.iter().any(|expected| state.has(&expected.route)) {
+            if has_come(&state) {
                 return Ok(());
             }
         }
@@ -158,7 +158,7 @@ impl Hub {
     fn part(&self, times: u8, grace: Duration) -> Ending {
         let (started, mut failed) = (Instant::now(), None);
         let mut pace = Pace::default();
-        self.lock().tell_all(&Word::Farewell);
+        self.lock().part();
         loop {
             let mut state = self.lock();
             state.progress();
@@ -171,11 +171,11 @@ impl Hub {
             if is_late || (missing.is_empty() && state.is_sent()) {
                 return Ending { failure, missing };
             }
-            if failure.is_none() && started.elapsed() >= self.timeout {
-                let (rank, waited, waiting) = (self.rank, self.timeout, state.answers());
-                state.fail(LinkError::TimedOut { rank, waited, waiting });
-            }
             drop(state);
+            if failure.is_none() && started.elapsed() >= self.timeout {
+                // What it fails with is found in the next round.
+                let _ = self.time_out(|state| state.missing(times).is_empty());
+            }
             pace.rest();
         }
     }

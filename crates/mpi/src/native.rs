@@ -20,6 +20,8 @@ pub struct Mpi {
     neighbours: Neighbours,
     rank: usize,
     size: usize,
+    /// The most bytes of a message that go at once.
+    part: usize,
     sends: Vec<Pending>,
     /// By rank, in the order in which they were sent.
     receives: Vec<VecDeque<Pending>>,
@@ -67,7 +69,13 @@ impl Mpi {
         let receives = (0..size).map(|_| VecDeque::new()).collect();
         let (world, universe) = (Some(world), Some(universe));
         let (sends, arrived) = (Vec::new(), VecDeque::new());
-        Ok(Self { world, universe, neighbours, rank, size, sends, receives, arrived })
+        let part = LONGEST;
+        Ok(Self { world, universe, neighbours, rank, size, part, sends, receives, arrived })
+    }
+
+    /// Sends messages in parts of so many bytes from now on, at most of 1 GiB: MPI counts with a C int.
+    pub fn set_part(&mut self, bytes: usize) {
+        self.part = bytes.clamp(1, LONGEST);
     }
 
     /// The processes on this host.
@@ -111,8 +119,8 @@ impl Transport for Mpi {
 
     fn send(&mut self, to: usize, mut message: Vec<u8>) -> Result<(), Error> {
         let Some(world) = &self.world else { return Err(Error::Gone { rank: to }) };
-        while message.len() > PART {
-            let rest = message.split_off(PART);
+        while message.len() > self.part {
+            let rest = message.split_off(self.part);
             self.sends.push(send(world, to, message, MORE)?);
             message = rest;
         }
@@ -210,7 +218,7 @@ fn send(
     // SAFETY: a handle without meaning, which MPI_Isend replaces.
     let mut request = unsafe { ffi::RSMPI_REQUEST_NULL };
     // SAFETY: `bytes` lives in a vector that is neither changed nor dropped before MPI_Test finds the request done; its
-    // length is at most PART, which a C int holds.
+    // length is at most LONGEST, which a C int holds.
     let code = unsafe {
         ffi::MPI_Isend(
             bytes.as_ptr().cast(),
@@ -271,8 +279,7 @@ fn expect(operation: &'static str, code: c_int) -> Result<(), Error> {
     Err(Error::Call { operation, reason: String::from_utf8_lossy(&text).into_owned() })
 }
 
-/// MPI counts with a C int, so what is longer goes in parts.
-const PART: usize = 1 << 30;
+const LONGEST: usize = 1 << 30;
 /// The tag of a part that others follow, and of the last.
 const MORE: c_int = 1;
 const LAST: c_int = 0;

@@ -132,9 +132,15 @@ impl State {
     }
 
     /// Tells every other rank, as far as they can be reached.
-    pub(crate) fn tell_all(&mut self, word: &Word) {
+    fn tell_all(&mut self, word: &Word) {
         let own = self.rank();
         (0..self.size()).filter(|rank| *rank != own).for_each(|rank| self.tell(rank, word));
+    }
+
+    /// Says farewell to all.
+    pub(crate) fn part(&mut self) {
+        self.waiting = Some(Waiting::Ended { rank: self.rank() });
+        self.tell_all(&Word::Farewell);
     }
 
     /// Whether all messages have left.
