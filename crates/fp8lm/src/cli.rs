@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Emulate(EmulateArgs),
     /// Lists the devices of this machine, and says what others lack.
     Devices(LibraryArgs),
+    /// Meets the other ranks of a job as a launcher has started them, and says who they are.
+    Rendezvous(RendezvousArgs),
     /// Starts the processes of this node and watches them: torchrun's job, for any program that goes by its variables.
     #[cfg(unix)]
     Spawn(SpawnArgs),
@@ -183,6 +185,16 @@ pub(crate) struct SpawnArgs {
     /// The program to start, and its arguments, such as `-- fp8lm train --link nccl`.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+/// How long to wait for the others, and where to look for libraries.
+#[derive(Args, Debug)]
+pub(crate) struct RendezvousArgs {
+    /// Seconds to wait for the other ranks.
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout: u64,
+    #[command(flatten)]
+    pub(crate) libraries: LibraryArgs,
 }
 
 /// What is tested.

@@ -46,6 +46,9 @@ fn is_of_link(cause: &(dyn Error + 'static)) -> bool {
     if let Some(error) = cause.downcast_ref::<fp8lm_trainer::Error>() {
         return error.device().is_some_and(|error| is_of_link(error));
     }
+    if let Some(error) = cause.downcast_ref::<fp8lm_rendezvous::Error>() {
+        return error.is_temporary();
+    }
     match cause.downcast_ref::<fp8lm_device::Error>() {
         Some(fp8lm_device::Error::Link(_)) => true,
         Some(fp8lm_device::Error::Failed { source, .. }) => is_of_link(&**source),
@@ -75,6 +78,15 @@ mod tests {
         for error in errors {
             assert_eq!(Exit::of(&error), Exit::Again, "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_rank_that_did_not_come_may_come_another_time() {
+        let key = String::new();
+        let late = fp8lm_rendezvous::Error::NotSet { key, seconds: 60 };
+        assert_eq!(Exit::of(&late.into()), Exit::Again);
+        let wrong = fp8lm_rendezvous::Error::NoMaster;
+        assert_eq!(Exit::of(&wrong.into()), Exit::Failed);
     }
 
     #[test]

@@ -13,10 +13,12 @@ mod devices;
 mod emulate;
 mod exit;
 mod generate;
+mod job;
 mod list;
 mod plan;
 mod progress;
 mod ranks;
+mod rendezvous;
 mod schedule;
 mod selftest;
 #[cfg(unix)]
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Emulate(args) => emulate::run(&args),
         Command::Devices(args) => devices::run(&args),
+        Command::Rendezvous(args) => rendezvous::run(&args),
         #[cfg(unix)]
         Command::Spawn(args) => spawn::run(&args),
         Command::Selftest(args) => selftest::run(&args),

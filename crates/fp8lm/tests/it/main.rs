@@ -12,6 +12,7 @@ mod meshes;
 mod plan;
 mod program;
 mod ranks;
+mod rendezvous;
 mod restart;
 mod resume;
 mod schedule;
