@@ -5,6 +5,7 @@
 
 mod build;
 mod job;
+mod k8s;
 mod local;
 mod mpi;
 mod options;
@@ -47,5 +48,6 @@ fn render(launcher: &Launcher, job: &Job) -> Result<String> {
         Launcher::Mpi { options, .. } => mpi::render(job, options),
         Launcher::Slurm { options, .. } => slurm::render(job, options),
         Launcher::Torchrun { options, .. } => torchrun::render(job, options),
+        Launcher::K8s { options, .. } => k8s::render(job, options),
     }
 }

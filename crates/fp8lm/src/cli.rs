@@ -182,6 +182,10 @@ pub(crate) struct SpawnArgs {
     /// Seconds for the others to end after one has failed, before they are killed.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) grace: u64,
+    /// COMMAND is mpirun, which starts ranks itself: one process without variables, started again by its exit code;
+    /// SIGINT and SIGTERM reach ranks as SIGUSR1, so that they save, however long that takes.
+    #[arg(long, conflicts_with_all = ["processes", "nodes", "node_rank", "master"])]
+    pub(crate) mpirun: bool,
     /// The program to start, and its arguments, such as `-- fp8lm train --link nccl`.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,

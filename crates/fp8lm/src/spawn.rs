@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
+use rustix::process::Signal;
 
 use crate::{cli::SpawnArgs, exit::Exit};
 
@@ -25,7 +26,9 @@ use verdict::Verdict;
 /// Starts the processes, again if need be, and ends as they do.
 pub(crate) fn run(args: &SpawnArgs) -> Result<ExitCode> {
     let mut node = Node::new(args)?;
-    let (signals, logs) = (Signals::catch()?, Logs::create(&args.logs)?);
+    // mpirun lets nobody save whom it ends, and hands this signal on.
+    let stop = args.mpirun.then_some(Signal::USR1);
+    let (signals, logs) = (Signals::catch(stop)?, Logs::create(&args.logs)?);
     let grace = Duration::from_secs(args.grace);
     loop {
         let children = node.start(&args.command, &logs)?;
@@ -36,7 +39,7 @@ pub(crate) fn run(args: &SpawnArgs) -> Result<ExitCode> {
             Verdict::Again(worst) if may_restart && signals.stop().is_none() => {
                 node.restarts += 1;
                 let (restart, most) = (node.restarts, args.max_restarts);
-                say(&format!("{}; starting again, {restart} of {most}", worst));
+                say(&format!("{worst}; starting again, {restart} of {most}"));
             }
             verdict => return Ok(end(verdict, &logs)),
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{mpi, slurm, torchrun};
+use super::{k8s, mpi, slurm, torchrun};
 
 /// Which launcher starts what.
 #[derive(Args)]
@@ -40,6 +40,13 @@ pub(super) enum Launcher {
         common: Common,
         #[command(flatten)]
         options: torchrun::Options,
+    },
+    /// As a JobSet on Kubernetes: a pod for each node, in it a process for each GPU
+    K8s {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        options: k8s::Options,
     },
 }
 
@@ -94,7 +101,8 @@ impl Launcher {
             Self::Local { common }
             | Self::Mpi { common, .. }
             | Self::Slurm { common, .. }
-            | Self::Torchrun { common, .. } => common,
+            | Self::Torchrun { common, .. }
+            | Self::K8s { common, .. } => common,
         }
     }
 

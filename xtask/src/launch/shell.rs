@@ -26,5 +26,11 @@ pub(super) const TOKEN: &str = "\
 export FP8LM_TOKEN
 ";
 
+/// The same for several nodes, each of which runs the script: none can draw it for all.
+pub(super) const SAME_TOKEN: &str = "\
+: \"${FP8LM_TOKEN:?expected a secret of at least 16 characters, the same on every node}\"
+export FP8LM_TOKEN
+";
+
 /// What means nothing to a shell, wherever it stands in a word.
 const PLAIN: &str = "%+,-./:=@_";

@@ -2,8 +2,9 @@
 
 use std::{
     fs::{self, create_dir_all},
+    io::Write,
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -11,33 +12,30 @@ use anyhow::{Context, Result, ensure};
 use super::{job::Job, options::Launcher};
 use crate::cargo::{become_it, is_available};
 
-/// What takes a job's text.
-struct Tool {
-    /// Without it there is no job.
-    name: &'static str,
-    /// What it prints its version for.
-    version: &'static str,
-    /// Where to get it.
-    from: &'static str,
-    /// The command line, but for the file, and what that is called.
-    command: &'static [&'static str],
-    file: &'static str,
-}
-
-/// Keeps the text beside the logs, and becomes what takes it.
+/// Hands the text to what starts jobs. A file of it stays beside the logs, but for Kubernetes, whose folders are
+/// elsewhere.
 pub(super) fn start(launcher: &Launcher, job: &Job, text: &str) -> Result<bool> {
+    expect_tool(launcher)?;
+    if matches!(launcher, Launcher::K8s { .. }) {
+        return feed(Command::new("kubectl").args(["apply", "--filename", "-"]), text);
+    }
     refuse_run(launcher, job)?;
-    let tool = tool(launcher);
-    ensure!(
-        is_available(Command::new(tool.name).args(tool.version.split(' '))),
-        "{} is missing: {}",
-        tool.name,
-        tool.from
-    );
-    let file = Path::new(&job.logs).join(tool.file);
+    let (tool, file) = match launcher {
+        Launcher::Slurm { .. } => ("sbatch", "job.sbatch"),
+        _ => ("sh", "job.sh"),
+    };
+    let file = Path::new(&job.logs).join(file);
     let written = create_dir_all(&job.logs).and_then(|()| fs::write(&file, text));
     written.with_context(|| format!("cannot write {}", file.display()))?;
-    become_it(Command::new(tool.command[0]).args(&tool.command[1..]).arg(file))
+    become_it(Command::new(tool).arg(file))
+}
+
+/// Whether the command takes the text and succeeds.
+fn feed(command: &mut Command, text: &str) -> Result<bool> {
+    let mut process = command.stdin(Stdio::piped()).spawn()?;
+    // It is dropped, and thereby closed, behind its last byte.
+    process.stdin.take().context("no pipe")?.write_all(text.as_bytes())?;
+    Ok(process.wait()?.success())
 }
 
 /// Nobody begins a run where there is one without saying so.
@@ -51,22 +49,23 @@ fn refuse_run(launcher: &Launcher, job: &Job) -> Result<()> {
     Ok(())
 }
 
-fn tool(launcher: &Launcher) -> Tool {
-    match launcher {
-        Launcher::Local { .. } => script("sh", "-c true", "a shell is needed"),
-        Launcher::Mpi { .. } => script("mpirun", "--version", "install Open MPI"),
-        Launcher::Torchrun { .. } => script("torchrun", "--help", "install PyTorch"),
-        Launcher::Slurm { .. } => Tool {
-            name: "sbatch",
-            version: "--version",
-            from: "submit from a machine of the cluster, or --dry-run and carry the file there",
-            command: &["sbatch"],
-            file: "job.sbatch",
-        },
-    }
-}
-
-/// A tool that the text itself calls.
-fn script(name: &'static str, version: &'static str, from: &'static str) -> Tool {
-    Tool { name, version, from, command: &["sh"], file: "job.sh" }
+/// An error if what the job needs to start is not on this machine.
+fn expect_tool(launcher: &Launcher) -> Result<()> {
+    let (tool, version, remedy) = match launcher {
+        Launcher::Local { .. } => return Ok(()),
+        Launcher::Mpi { .. } => ("mpirun", &["--version"][..], "install Open MPI"),
+        Launcher::Torchrun { .. } => ("torchrun", &["--help"][..], "install PyTorch"),
+        Launcher::Slurm { .. } => (
+            "sbatch",
+            &["--version"][..],
+            "submit on a machine of the cluster, or carry there what --dry-run prints",
+        ),
+        Launcher::K8s { .. } => (
+            "kubectl",
+            &["version", "--client"][..],
+            "install it, or apply elsewhere what --dry-run prints",
+        ),
+    };
+    ensure!(is_available(Command::new(tool).args(version)), "{tool} is missing: {remedy}");
+    Ok(())
 }

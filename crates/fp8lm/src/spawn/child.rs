@@ -15,16 +15,17 @@ use super::{log::Tee, verdict::End};
 /// A process, and all that it starts in turn: a group of its own, so that a signal reaches it once, from here.
 #[derive(Debug)]
 pub(super) struct Child {
-    pub(super) rank: u32,
+    pub(super) name: String,
     process: process::Child,
-    /// What copies its output, on the first rank.
+    /// What copies its output, if that is shown.
     tee: Option<Tee>,
 }
 
 impl Child {
-    /// Starts a rank's process.
+    /// Starts a process of that name, which is shown on the terminal or not.
     pub(super) fn start(
-        rank: u32,
+        name: String,
+        is_shown: bool,
         command: &[OsString],
         variables: &[(&str, String)],
         log: File,
@@ -32,7 +33,7 @@ impl Child {
         let mut start = Command::new(&command[0]);
         start.args(&command[1..]).envs(variables.iter().map(|(name, value)| (name, value)));
         start.stdin(Stdio::null()).process_group(0);
-        if rank == 0 {
+        if is_shown {
             start.stdout(Stdio::piped()).stderr(Stdio::piped());
         } else {
             start.stdout(log.try_clone()?).stderr(log.try_clone()?);
@@ -41,8 +42,8 @@ impl Child {
         let process = start.spawn();
         let mut process =
             process.map_err(|error| anyhow!("cannot run {}: {error}", command[0].display()))?;
-        let tee = (rank == 0).then(|| Tee::start(&mut process, log)).transpose()?;
-        Ok(Self { rank, process, tee })
+        let tee = is_shown.then(|| Tee::start(&mut process, log)).transpose()?;
+        Ok(Self { name, process, tee })
     }
 
     /// Sends a signal to the process and all that it has started.

@@ -1,4 +1,4 @@
-//! What the processes of a node are told of their place: torchrun's variables.
+//! The processes of a node, and what they are told of their place: torchrun's variables.
 
 use std::{env, ffi::OsString, net::TcpListener};
 
@@ -13,7 +13,8 @@ use crate::cli::SpawnArgs;
 pub(super) struct Node {
     rank: u32,
     count: u32,
-    processes: u32,
+    /// None if mpirun starts them.
+    processes: Option<u32>,
     /// Where rank 0 serves; of a single node's job every start chooses a port.
     master: Option<(String, u16)>,
     /// The job's secret, if nobody has set one: on a single node it can be made here.
@@ -33,42 +34,46 @@ impl Node {
         );
         let has_token = env::var_os(TOKEN).is_some();
         let token = (count == 1 && !has_token).then(Token::random).transpose()?;
-        let (processes, master) = (args.processes, args.master.clone());
+        let processes = (!args.mpirun).then_some(args.processes);
+        let master = args.master.clone();
         Ok(Self { rank, count, processes, master, token, restarts: 0 })
     }
 
     /// Starts the processes. If one does not start, those before it end.
     pub(super) fn start(&self, command: &[OsString], logs: &Logs) -> Result<Vec<Child>> {
+        let start = |name: &str, is_shown, variables: &[_]| {
+            let log = logs.open(name, self.restarts)?;
+            Child::start(name.to_owned(), is_shown, command, variables, log)
+        };
+        let Some(processes) = self.processes else {
+            return Ok(vec![start(MPIRUN, true, &[])?]);
+        };
+        let shared = self.shared_variables(processes)?;
+        let start_rank = |local_rank: u32| {
+            let rank = self.rank * processes + local_rank;
+            let own = [("RANK", rank.to_string()), ("LOCAL_RANK", local_rank.to_string())];
+            start(&format!("rank {rank}"), rank == 0, &[&own, &shared[..]].concat())
+        };
+        (0..processes).map(start_rank).collect()
+    }
+
+    /// What all processes are told.
+    fn shared_variables(&self, processes: u32) -> Result<Vec<(&'static str, String)>> {
         let (host, port) = match &self.master {
             Some(master) => master.clone(),
             None => ("127.0.0.1".to_owned(), free_port()?),
         };
-        let start = |local_rank| {
-            let mut variables = self.variables(local_rank);
-            variables.push(("MASTER_ADDR", host.clone()));
-            variables.push(("MASTER_PORT", port.to_string()));
-            variables.extend(self.token.clone().map(|token| (TOKEN, token)));
-            let rank = self.rank_of(local_rank);
-            Child::start(rank, command, &variables, logs.open(rank, self.restarts)?)
-        };
-        (0..self.processes).map(start).collect()
-    }
-
-    fn variables(&self, local_rank: u32) -> Vec<(&'static str, String)> {
-        let numbers = [
-            ("RANK", self.rank_of(local_rank)),
-            ("WORLD_SIZE", self.count * self.processes),
-            ("LOCAL_RANK", local_rank),
-            ("LOCAL_WORLD_SIZE", self.processes),
-            ("GROUP_RANK", self.rank),
-            ("GROUP_WORLD_SIZE", self.count),
-            ("TORCHELASTIC_RESTART_COUNT", self.restarts),
+        let mut variables = vec![
+            ("WORLD_SIZE", (self.count * processes).to_string()),
+            ("LOCAL_WORLD_SIZE", processes.to_string()),
+            ("GROUP_RANK", self.rank.to_string()),
+            ("GROUP_WORLD_SIZE", self.count.to_string()),
+            ("TORCHELASTIC_RESTART_COUNT", self.restarts.to_string()),
+            ("MASTER_ADDR", host),
+            ("MASTER_PORT", port.to_string()),
         ];
-        numbers.map(|(name, number)| (name, number.to_string())).to_vec()
-    }
-
-    fn rank_of(&self, local_rank: u32) -> u32 {
-        self.rank * self.processes + local_rank
+        variables.extend(self.token.clone().map(|token| (TOKEN, token)));
+        Ok(variables)
     }
 }
 
@@ -78,5 +83,7 @@ fn free_port() -> Result<u16> {
     Ok(port.map_err(|error| anyhow!("no port is free on 127.0.0.1: {error}"))?.port())
 }
 
+/// The name of the only process, if mpirun is what is started.
+pub(super) const MPIRUN: &str = "mpirun";
 /// The variable of the job's secret.
 const TOKEN: &str = "FP8LM_TOKEN";

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Result, anyhow};
 
-use super::verdict::Ended;
+use super::{environment::MPIRUN, verdict::Ended};
 
 /// The folder of the logs.
 #[derive(Debug)]
@@ -28,9 +28,9 @@ impl Logs {
         Ok(Self { folder: folder.to_owned() })
     }
 
-    /// The log of a rank, to go on with where earlier starts have ended.
-    pub(super) fn open(&self, rank: u32, restarts: u32) -> Result<File> {
-        let path = self.path(rank);
+    /// The log of a process, to go on with where earlier starts have ended.
+    pub(super) fn open(&self, name: &str, restarts: u32) -> Result<File> {
+        let path = self.path(name);
         let log = File::options().create(true).append(true).open(&path);
         let begun = log.and_then(|mut log| {
             if restarts > 0 {
@@ -43,19 +43,19 @@ impl Logs {
 
     /// Why a process ended, with the last that it said, unless that is on the terminal already.
     pub(super) fn explain(&self, ended: &Ended) -> String {
-        let path = self.path(ended.rank);
+        let path = self.path(&ended.name);
         let text = fs::read(&path).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<_> = text.lines().collect();
-        if ended.rank == 0 || lines.is_empty() {
+        if SHOWN.contains(&ended.name.as_str()) || lines.is_empty() {
             return ended.to_string();
         }
         let last = &lines[lines.len().saturating_sub(LAST)..];
         format!("{ended}; {} ends with:\n  {}", path.display(), last.join("\n  "))
     }
 
-    fn path(&self, rank: u32) -> PathBuf {
-        self.folder.join(format!("rank-{rank}.log"))
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name.replace(' ', "-") + ".log")
     }
 }
 
@@ -105,6 +105,8 @@ fn copy(
     });
 }
 
+/// Whose output is on the terminal already.
+const SHOWN: [&str; 2] = ["rank 0", MPIRUN];
 /// Lines of a log that are shown.
 const LAST: usize = 10;
 /// The most bytes that are kept to be written together.

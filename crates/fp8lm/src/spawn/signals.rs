@@ -1,6 +1,7 @@
 //! Signals to this process, which are meant for those that it has started.
 
 use std::{
+    cell::Cell,
     ffi::c_int,
     io,
     sync::{
@@ -19,6 +20,8 @@ use signal_hook::{
 #[derive(Debug)]
 pub(super) struct Signals {
     all: [Caught; 3],
+    /// What the first of those that stop is handed on as, if it is another signal.
+    instead: Cell<Option<Signal>>,
 }
 
 #[derive(Debug)]
@@ -31,21 +34,25 @@ struct Caught {
 }
 
 impl Signals {
-    pub(super) fn catch() -> io::Result<Self> {
+    pub(super) fn catch(instead: Option<Signal>) -> io::Result<Self> {
         let [int, term, usr1] = [
             Caught::catch(Signal::INT, SIGINT),
             Caught::catch(Signal::TERM, SIGTERM),
             Caught::catch(Signal::USR1, SIGUSR1),
         ];
-        Ok(Self { all: [int?, term?, usr1?] })
+        Ok(Self { all: [int?, term?, usr1?], instead: Cell::new(instead) })
     }
 
-    /// Those that came since the last call.
+    /// Those that came since the last call, to be handed on.
     pub(super) fn take(&self) -> impl Iterator<Item = Signal> {
         self.all
             .iter()
             .filter(|caught| caught.is_new.swap(false, Relaxed))
-            .map(|caught| caught.signal)
+            .map(|caught| self.handed_on(caught.signal))
+    }
+
+    fn handed_on(&self, signal: Signal) -> Signal {
+        if signal == Signal::USR1 { signal } else { self.instead.take().unwrap_or(signal) }
     }
 
     /// The one that counts, if there was any: who sits at the terminal means more by it than who ends a job, and both

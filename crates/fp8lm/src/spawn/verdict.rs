@@ -13,10 +13,11 @@ pub(super) enum End {
     Signal(i32),
 }
 
-/// The end of a rank's process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The end of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ended {
-    pub(super) rank: u32,
+    /// `rank 3`, for one.
+    pub(super) name: String,
     pub(super) end: End,
 }
 
@@ -36,7 +37,7 @@ pub(super) enum Severity {
 }
 
 /// What becomes of the job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Done,
     /// On request, to this exit code.
@@ -51,7 +52,7 @@ pub(super) enum Verdict {
 pub(super) fn of(ends: &[Ended], stop: Option<Signal>) -> Verdict {
     // Of those that are equally bad the first is the cause of the others.
     let worst = ends.iter().rev().max_by_key(|ended| ended.end.severity());
-    let Some(&worst) = worst else { return Verdict::Done };
+    let Some(worst) = worst.cloned() else { return Verdict::Done };
     match (worst.end, worst.end.severity(), stop) {
         (_, Severity::Done, _) => Verdict::Done,
         (End::Code(code), Severity::Failed, _) => Verdict::Failed(worst, code),
@@ -77,11 +78,11 @@ impl End {
 
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rank, end } = self;
+        let Self { name, end } = self;
         match end {
-            End::Code(AGAIN) => write!(f, "rank {rank} asks to be started again"),
-            End::Code(code) => write!(f, "rank {rank} ended with exit code {code}"),
-            End::Signal(signal) => write!(f, "rank {rank} was ended by signal {signal}"),
+            End::Code(AGAIN) => write!(f, "{name} asks to be started again"),
+            End::Code(code) => write!(f, "{name} ended with exit code {code}"),
+            End::Signal(signal) => write!(f, "{name} was ended by signal {signal}"),
         }
     }
 }
@@ -96,14 +97,18 @@ mod tests {
     use super::{End::Code, *};
 
     fn verdict(ends: &[End], stop: Option<Signal>) -> Verdict {
-        let ended = |(rank, &end)| Ended { rank, end };
-        of(&(0..).zip(ends).map(ended).collect::<Vec<_>>(), stop)
+        let ends: Vec<_> = (0..).zip(ends).map(|(rank, &end)| ended(rank, end)).collect();
+        of(&ends, stop)
+    }
+
+    fn ended(rank: u32, end: End) -> Ended {
+        Ended { name: format!("rank {rank}"), end }
     }
 
     #[test]
     fn the_worst_end_decides_and_of_equals_the_first() {
         let killed = End::Signal(9);
-        let again = |rank, end| Verdict::Again(Ended { rank, end });
+        let again = |rank, end| Verdict::Again(ended(rank, end));
         let cases = [
             (vec![Code(0), Code(0)], Verdict::Done),
             (vec![], Verdict::Done),
@@ -113,8 +118,8 @@ mod tests {
             (vec![Code(137), Code(75)], again(0, Code(137))),
             (vec![Code(143), Code(0)], Verdict::Stopped(143)),
             (vec![Code(143), Code(75)], again(1, Code(75))),
-            (vec![killed, Code(75), Code(1)], Verdict::Failed(Ended { rank: 2, end: Code(1) }, 1)),
-            (vec![Code(101), Code(1)], Verdict::Failed(Ended { rank: 0, end: Code(101) }, 101)),
+            (vec![killed, Code(75), Code(1)], Verdict::Failed(ended(2, Code(1)), 1)),
+            (vec![Code(101), Code(1)], Verdict::Failed(ended(0, Code(101)), 101)),
         ];
         for (ends, expected) in cases {
             assert_eq!(verdict(&ends, None), expected, "{ends:?}");
@@ -127,9 +132,9 @@ mod tests {
         assert_eq!(verdict(&[Code(143), killed], Some(Signal::TERM)), Verdict::Stopped(143));
         assert_eq!(verdict(&[Code(130), Code(75)], Some(Signal::INT)), Verdict::Stopped(130));
         assert_eq!(verdict(&[Code(0), Code(0)], Some(Signal::TERM)), Verdict::Done);
-        let failed = Verdict::Failed(Ended { rank: 1, end: Code(1) }, 1);
+        let failed = Verdict::Failed(ended(1, Code(1)), 1);
         assert_eq!(verdict(&[Code(143), Code(1)], Some(Signal::TERM)), failed);
-        let again = Verdict::Again(Ended { rank: 0, end: Code(75) });
+        let again = Verdict::Again(ended(0, Code(75)));
         assert_eq!(verdict(&[Code(75), Code(75)], Some(Signal::USR1)), again);
     }
 }

@@ -58,7 +58,7 @@ fn reap(children: &mut Vec<Child>) -> Result<Vec<Ended>> {
     let mut running = Vec::new();
     for mut child in children.drain(..) {
         match child.end()? {
-            Some(end) => ended.push(Ended { rank: child.rank, end }),
+            Some(end) => ended.push(Ended { name: child.name.clone(), end }),
             None => running.push(child),
         }
     }

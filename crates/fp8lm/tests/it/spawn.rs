@@ -204,6 +204,27 @@ fn who_saves_longer_than_others_after_a_stop_is_waited_for() {
     assert_eq!(job.read(0), "up\nsaved\n");
 }
 
+#[test]
+fn mpirun_starts_ranks_itself_and_lets_them_save() {
+    let script = "trap 'echo saved; exit 75' USR1; trap 'exit 9' TERM INT; \
+                  echo \"${RANK-none} ${WORLD_SIZE-none}\"; \
+                  [ -e again ] || { touch again; exit 137; }; sleep 100 & wait";
+    let mut job = Job::new(&["--mpirun", "--max-restarts", "3"], script);
+    let log = job.folder.path().join("logs/mpirun.log");
+    job.command.env_remove("RANK").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = job.command.spawn().unwrap();
+    let again = "none none\n--- restart 1 ---\nnone none\n";
+    wait_until("it starts again", || fs::read_to_string(&log).is_ok_and(|log| log == again));
+    kill("-TERM", child.id());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (output.status.code(), stdout(&output)),
+        (Some(143), "none none\nnone none\nsaved\n")
+    );
+    let expected = "fp8lm spawn: mpirun ended with exit code 137; starting again, 1 of 3\n";
+    assert_eq!(stderr(&output), expected);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn nothing_outlives_a_spawn_that_is_killed() {

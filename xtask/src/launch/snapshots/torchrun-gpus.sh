@@ -6,7 +6,8 @@ exec torchrun --nnodes=1 \
     --nproc-per-node=8 \
     --max-restarts=3 \
     --standalone \
-    --log-dir=/shared/runs/a.logs --redirects=3 --tee=0:3 --no-python \
+    --log-dir=/shared/runs/a.logs --redirects=3 --tee=0:3 \
+    --no-python \
     /opt/fp8lm/fp8lm train \
     --preset gpt-125m \
     --run /shared/runs/a \

@@ -1,0 +1,6 @@
+//! The chores, end to end.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+#[cfg(unix)]
+mod launch;
