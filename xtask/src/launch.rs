@@ -4,6 +4,7 @@
 //! a shell script, an sbatch file or a manifest. `--dry-run` prints it; otherwise the tool is handed just that.
 
 mod build;
+mod follow;
 mod job;
 mod k8s;
 mod local;
@@ -46,7 +47,7 @@ fn render(launcher: &Launcher, job: &Job) -> Result<String> {
     match launcher {
         Launcher::Local { .. } => Ok(local::render(job)),
         Launcher::Mpi { options, .. } => mpi::render(job, options),
-        Launcher::Slurm { options, .. } => slurm::render(job, options),
+        Launcher::Slurm { options, .. } => Ok(slurm::render(job, options)),
         Launcher::Torchrun { options, .. } => torchrun::render(job, options),
         Launcher::K8s { options, .. } => k8s::render(job, options),
     }

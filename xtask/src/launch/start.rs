@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::{job::Job, options::Launcher};
+use super::{follow, job::Job, options::Launcher};
 use crate::cargo::{become_it, is_available};
 
 /// Hands the text to what starts jobs. A file of it stays beside the logs, but for Kubernetes, whose folders are
@@ -20,14 +20,14 @@ pub(super) fn start(launcher: &Launcher, job: &Job, text: &str) -> Result<bool> 
         return feed(Command::new("kubectl").args(["apply", "--filename", "-"]), text);
     }
     refuse_run(launcher, job)?;
-    let (tool, file) = match launcher {
-        Launcher::Slurm { .. } => ("sbatch", "job.sbatch"),
-        _ => ("sh", "job.sh"),
-    };
-    let file = Path::new(&job.logs).join(file);
+    let name = if matches!(launcher, Launcher::Slurm { .. }) { "job.sbatch" } else { "job.sh" };
+    let file = Path::new(&job.logs).join(name);
     let written = create_dir_all(&job.logs).and_then(|()| fs::write(&file, text));
     written.with_context(|| format!("cannot write {}", file.display()))?;
-    become_it(Command::new(tool).arg(file))
+    match launcher {
+        Launcher::Slurm { options, .. } => follow::submit(job, &file, options.wait),
+        _ => become_it(Command::new("sh").arg(file)),
+    }
 }
 
 /// Whether the command takes the text and succeeds.

@@ -61,6 +61,10 @@ fn mpi() {
 #[test]
 fn slurm() {
     expect("slurm-cpu.sbatch", [2, 2, 1], "slurm quickstart --run /shared/runs/a --time 10");
+    let line = "slurm /shared/config.toml --run /shared/50%/a --processes-per-node 4 --max-restarts 10 \
+                --sbatch --cpus-per-task=8";
+    expect("slurm-cpu-nodes.sbatch", [8, 2, 1], line);
+    expect("slurm-gpus.sbatch", [2, 2, 1], "slurm gpt-125m --run /shared/runs/a --device cuda");
     let line =
         "slurm gpt-7b --run /shared/runs/a --device cuda --time 12:00:00 --sbatch --partition=gpu";
     expect("slurm-gpus-nodes.sbatch", [8, 4, 1], line);

@@ -107,10 +107,10 @@ fn what_starts_a_job_gets_the_text_that_a_dry_run_prints() {
     let dry = place.launch("slurm", "tiny", &["--dry-run"]);
     assert!(dry.status.success() && stdout(&dry).starts_with("#!"), "{dry:?}");
     assert!(!place.path.join("run.logs").exists(), "a dry run writes nothing");
-    place
-        .program("sbatch", r#"[ "$1" = --version ] || while read -r l; do echo "$l"; done < "$1""#);
+    place.program("sbatch", r#"[ "$1" = --version ] || { : <"$2" && echo "7;cluster"; }"#);
     let submitted = place.launch("slurm", "tiny", &[]);
     assert!(submitted.status.success(), "{submitted:?}");
+    assert!(stdout(&submitted).starts_with("job 7: run: data 1 x"), "{submitted:?}");
     assert_eq!(fs::read(place.path.join("run.logs/job.sbatch")).unwrap(), dry.stdout);
 
     place.program("kubectl", r#"[ "$1" = version ] || { echo "$*"; exec /bin/cat; }"#);
@@ -118,6 +118,26 @@ fn what_starts_a_job_gets_the_text_that_a_dry_run_prints() {
     let dry = place.launch("k8s", "tiny", &[&k8s[..], &["--dry-run"]].concat());
     let applied = place.launch("k8s", "tiny", &k8s);
     assert_eq!(stdout(&applied), format!("apply --filename -\n{}", stdout(&dry)));
+}
+
+#[test]
+fn a_job_of_slurm_is_shown_from_its_submission_to_its_end() {
+    let place = Place::new();
+    place.program("sbatch", "echo 7");
+    for (end, code) in [("COMPLETED", 0), ("FAILED", 1)] {
+        // It runs when it is looked at first, and has ended at the second look.
+        let script = format!(
+            "echo \"$4 $5\" >>run.logs/job.log
+            if [ -e {end} ]; then echo JobId=7 JobState={end} Reason=None; exit; fi
+            : >{end}; echo JobId=7 JobState=RUNNING"
+        );
+        place.program("scontrol", &script);
+        let output = place.launch("slurm", "tiny", &["--wait"]);
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        let text = stdout(&output);
+        let (_, shown) = text.split_once('\n').unwrap();
+        assert_eq!(shown, format!("7 \n7 \njob 7: {end}\n"), "the log, but not of a job before");
+    }
 }
 
 #[test]
