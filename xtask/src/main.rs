@@ -1,7 +1,7 @@
 //! The chores of this workspace, as `cargo xtask <CHORE>`.
 //!
 //! Exit codes: 0 if all is well, 1 if a check failed or two runs differ, 2 if the chore could not be done. `train`,
-//! `bench` and `launch` become the program that they start, and end with its code.
+//! `bench` and `launch` become the program that they start, and end with its code; a job of Slurm is handed over.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
 
@@ -40,7 +40,11 @@ enum Chore {
         args: Vec<OsString>,
     },
     /// Run every test; what the machine lacks is a counted skip
-    Test,
+    Test {
+        /// Only the checks whose name contains this
+        #[arg(default_value = "")]
+        filter: String,
+    },
     /// Build the program with the kernels inside, for a machine with a GPU; on one, test it
     Gpu,
     /// Run the benchmarks
@@ -102,7 +106,7 @@ fn main() -> ExitCode {
 fn run(chore: Chore) -> Result<bool> {
     match chore {
         Chore::Train { args } => train(&args),
-        Chore::Test => test::run(),
+        Chore::Test { filter } => test::run(&filter),
         Chore::Gpu => gpu::run(),
         Chore::Bench { filter } => bench(filter),
         Chore::Quality { subject, seeds } => quality::run(subject, seeds),

@@ -5,6 +5,10 @@
 
 mod examples;
 mod report;
+#[cfg(unix)]
+mod slurm;
+
+use std::{fs, process::Command};
 
 use anyhow::Result;
 use serde_json::Value;
@@ -16,10 +20,10 @@ use crate::{
     sanitize::{self, Sanitizer},
 };
 
-/// Whether no check failed.
-pub(crate) fn run() -> Result<bool> {
+/// Runs the checks whose name contains `filter`. Whether none failed.
+pub(crate) fn run(filter: &str) -> Result<bool> {
     let packages = cargo::packages()?;
-    let mut report = Report::default();
+    let mut report = Report::of(filter);
     // First, for it fetches the runtime compiler that the tests look for.
     report.check("kernels compile for sm_90a", kernels_for_the_gpu);
     report.check("unit and integration tests", || test("--tests"));
@@ -27,6 +31,9 @@ pub(crate) fn run() -> Result<bool> {
     if let Some(missing) = features::missing_for_mpi() {
         report.check("ranks as processes of MPI", || Ok(Outcome::Skipped(missing)));
     }
+    report.check("shell scripts", shell_scripts);
+    #[cfg(unix)]
+    report.check("a job on a Slurm of one node", slurm::check);
     examples::check(&packages, &mut report);
     report.check("kernels under AddressSanitizer", || sanitized(Sanitizer::Address));
     report.check("kernels under ThreadSanitizer", || sanitized(Sanitizer::Thread));
@@ -59,6 +66,22 @@ fn test(targets: &str) -> Result<Outcome> {
     Ok(succeeds(cargo(test).args(features::all()?))?.into())
 }
 
+/// Holds our own scripts, and those that `launch` prints, to shellcheck. It only informs of `$` in single quotes.
+fn shell_scripts() -> Result<Outcome> {
+    if !is_available(Command::new("shellcheck").arg("--version")) {
+        return Ok(Outcome::Skipped("there is no shellcheck"));
+    }
+    let mut check = Command::new("shellcheck");
+    check.arg("--severity=warning").args(SCRIPTS).current_dir(cargo::root());
+    for entry in fs::read_dir(cargo::root().join("xtask/src/launch/snapshots"))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "sh" || extension == "sbatch") {
+            check.arg(path);
+        }
+    }
+    Ok(succeeds(&mut check)?.into())
+}
+
 /// Checks a package that has features with none of them, and with each of them alone.
 fn check_features(package: &Value, report: &mut Report) {
     let name = package["name"].as_str().unwrap_or_default();
@@ -88,6 +111,9 @@ fn formats_under_miri() -> Result<Outcome> {
     let test = ["test", "--package", "fp8lm-formats", "--all-features"];
     Ok(succeeds(&mut miri(test))?.into())
 }
+
+/// Of this repository.
+const SCRIPTS: &[&str] = &[".ci/run", "tests/slurm/single-node"];
 
 #[cfg(test)]
 mod tests {
