@@ -2,27 +2,22 @@
 
 mod check;
 mod compile;
-mod fetch;
 mod ptxas;
 mod source;
 
-use std::{
-    fs::{self, File},
-    path::Path,
-    time::Instant,
-};
+use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use self::{
     compile::{ARCH, Compiled, Compiler},
-    fetch::{CUDA_13, NVRTC_12},
     ptxas::Kernel,
     source::Source,
 };
-use crate::cargo;
-
-pub(crate) use self::fetch::Missing;
+use crate::{
+    cargo,
+    wheels::{self, CUDA_13, NVRTC_12, lock},
+};
 
 /// How the chore is told what to do.
 #[derive(Default, clap::Args)]
@@ -33,10 +28,16 @@ pub(crate) struct Options {
     /// Fetch the runtime compiler of CUDA 12 too
     #[arg(long)]
     nvrtc12: bool,
+    /// Fetch NCCL too, which tests load where FP8LM_NCCL names its file
+    #[arg(long)]
+    nccl: bool,
 }
 
 /// Fetches the compiler, compiles every kernel and prints what they take. Whether nothing is wrong with them.
 pub(crate) fn run(options: &Options) -> Result<bool> {
+    if options.nccl {
+        println!("NCCL: {}", wheels::nccl()?.display());
+    }
     let target = cargo::target()?;
     let _lock = lock(&target)?;
     let toolkit = CUDA_13.fetch(&target)?;
@@ -52,14 +53,6 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     ensure!(!sources.is_empty(), "expected kernels/*.cu, found none");
     let compiler = Compiler::new(toolkit, CUDA_13.requirements, &headers)?;
     report(&compiler.compile_all(&sources)?, start)
-}
-
-/// Keeps others from fetching or compiling into the same folders, until it is dropped.
-fn lock(target: &Path) -> Result<File> {
-    let path = target.join("cuda.lock");
-    let lock = fs::create_dir_all(target).and_then(|()| File::create(&path));
-    let lock = lock.and_then(|file| file.lock().map(|()| file));
-    lock.with_context(|| format!("cannot lock {}", path.display()))
 }
 
 /// Prints the kernels, then what is wrong with them, then the sum of it.

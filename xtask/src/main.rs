@@ -18,6 +18,7 @@ mod sanitize;
 mod test;
 mod tidy;
 mod training;
+mod wheels;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 

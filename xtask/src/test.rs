@@ -8,7 +8,11 @@ mod report;
 #[cfg(unix)]
 mod slurm;
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::Result;
 use serde_json::Value;
@@ -18,6 +22,7 @@ use crate::{
     cargo::{self, cargo, is_available, miri, succeeds},
     features, kernels,
     sanitize::{self, Sanitizer},
+    wheels,
 };
 
 /// Runs the checks whose name contains `filter`. Whether none failed.
@@ -26,15 +31,18 @@ pub(crate) fn run(filter: &str) -> Result<bool> {
     let mut report = Report::of(filter);
     // First, for it fetches the runtime compiler that the tests look for.
     report.check("kernels compile for sm_90a", kernels_for_the_gpu);
-    report.check("unit and integration tests", || test("--tests"));
-    report.check("documentation tests", || test("--doc"));
+    let mut nccl = None;
+    report.check("NCCL without a GPU", || nccl_library(&mut nccl));
+    let nccl = nccl.as_deref();
+    report.check("unit and integration tests", || test("--tests", nccl));
+    report.check("documentation tests", || test("--doc", nccl));
     if let Some(missing) = features::missing_for_mpi() {
         report.check("ranks as processes of MPI", || Ok(Outcome::Skipped(missing)));
     }
     report.check("shell scripts", shell_scripts);
     #[cfg(unix)]
     report.check("a job on a Slurm of one node", slurm::check);
-    examples::check(&packages, &mut report);
+    examples::check(&packages, nccl, &mut report);
     report.check("kernels under AddressSanitizer", || sanitized(Sanitizer::Address));
     report.check("kernels under ThreadSanitizer", || sanitized(Sanitizer::Thread));
     for package in &packages {
@@ -49,6 +57,11 @@ fn kernels_for_the_gpu() -> Result<Outcome> {
     unless_missing(kernels::run(&kernels::Options::default()))
 }
 
+/// The library that tests load, or why there is none.
+fn nccl_library(library: &mut Option<PathBuf>) -> Result<Outcome> {
+    unless_missing(wheels::nccl().map(|path| library.insert(path).exists()))
+}
+
 fn sanitized(sanitizer: Sanitizer) -> Result<Outcome> {
     unless_missing(sanitize::check(sanitizer))
 }
@@ -57,13 +70,14 @@ fn sanitized(sanitizer: Sanitizer) -> Result<Outcome> {
 fn unless_missing(result: Result<bool>) -> Result<Outcome> {
     result
         .map(Outcome::from)
-        .or_else(|error| error.downcast().map(|kernels::Missing(reason)| Outcome::Skipped(reason)))
+        .or_else(|error| error.downcast().map(|wheels::Missing(reason)| Outcome::Skipped(reason)))
         .or_else(|error| error.downcast().map(|sanitize::Missing(reason)| Outcome::Skipped(reason)))
 }
 
-fn test(targets: &str) -> Result<Outcome> {
-    let test = ["test", "--workspace", "--no-fail-fast", targets];
-    Ok(succeeds(cargo(test).args(features::all()?))?.into())
+fn test(targets: &str, nccl: Option<&Path>) -> Result<Outcome> {
+    let mut test = cargo(["test", "--workspace", "--no-fail-fast", targets]);
+    test.envs(nccl.map(|library| (NCCL, library)));
+    Ok(succeeds(test.args(features::all()?))?.into())
 }
 
 /// Holds our own scripts, and those that `launch` prints, to shellcheck. It only informs of `$` in single quotes.
@@ -114,6 +128,8 @@ fn formats_under_miri() -> Result<Outcome> {
 
 /// Of this repository.
 const SCRIPTS: &[&str] = &[".ci/run", "tests/slurm/single-node"];
+/// The variable that names NCCL's library to tests.
+const NCCL: &str = "FP8LM_NCCL";
 
 #[cfg(test)]
 mod tests {
@@ -121,7 +137,7 @@ mod tests {
 
     #[test]
     fn only_what_is_missing_is_a_skip() {
-        let missing = anyhow::Error::new(kernels::Missing("no network")).context("kernels");
+        let missing = anyhow::Error::new(wheels::Missing("no network")).context("kernels");
         let outcome = |result| unless_missing(result).ok();
         assert_eq!(outcome(Err(missing)), Some(Outcome::Skipped("no network")));
         let missing = anyhow::Error::new(sanitize::Missing("no runtime"));

@@ -1,6 +1,9 @@
 //! The examples of every crate, built together and run one by one.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::Result;
 use serde_json::Value;
@@ -11,8 +14,8 @@ use crate::{
     features,
 };
 
-/// Adds one check for each example.
-pub(super) fn check(packages: &[Value], report: &mut Report) {
+/// Adds one check for each example. NCCL's finds this library, if there is one.
+pub(super) fn check(packages: &[Value], nccl: Option<&Path>, report: &mut Report) {
     let mut examples = Vec::new();
     report.check("build of the examples", || {
         examples = build(packages)?;
@@ -22,10 +25,18 @@ pub(super) fn check(packages: &[Value], report: &mut Report) {
         report.check(&format!("example {name} of {package}"), || {
             match reason_to_skip(&package, &name) {
                 Some(reason) => Ok(Outcome::Skipped(reason)),
-                None => Ok(outcome(&package, exit_code(&mut Command::new(program))?)),
+                None => Ok(outcome(&package, exit_code(&mut command(&program, &package, nccl))?)),
             }
         });
     }
+}
+
+fn command(program: &Path, package: &str, nccl: Option<&Path>) -> Command {
+    let mut command = Command::new(program);
+    if let Some(folder) = nccl.and_then(Path::parent).filter(|_| package == "nccl-rs") {
+        command.env("LD_LIBRARY_PATH", folder);
+    }
+    command
 }
 
 /// What the exit code of an example means. NCCL's tells by it that the machine has no such library.

@@ -1,8 +1,9 @@
-//! NVIDIA's compiler for CUDA, unpacked from the wheels that a file of requirements pins: it needs neither a GPU nor an
-//! installed toolkit.
+//! NVIDIA's compiler for CUDA and its NCCL, unpacked from the wheels that files of requirements pin: they need
+//! neither a GPU nor an installed toolkit.
 
 use std::{
-    fmt, fs,
+    fmt,
+    fs::{self, File},
     io::{ErrorKind, IsTerminal, stderr},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -10,15 +11,15 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::cargo::{is_available, root, succeeds};
+use crate::cargo::{is_available, root, succeeds, target};
 
 /// Wheels that together make one folder.
-pub(super) struct Toolkit {
+pub(crate) struct Wheels {
     /// The folder, beneath cargo's own for what it builds.
     name: &'static str,
     /// The file of requirements, beneath the root.
     path: &'static str,
-    pub(super) requirements: &'static str,
+    pub(crate) requirements: &'static str,
     /// Where the wheels have what we want.
     inner: &'static str,
     /// The folders of programs, which the wheels' unpacking leaves without leave to run.
@@ -26,22 +27,46 @@ pub(super) struct Toolkit {
 }
 
 /// The compiler, and the runtime compiler in `lib`.
-pub(super) const CUDA_13: Toolkit = Toolkit {
+pub(crate) const CUDA_13: Wheels = Wheels {
     name: "cuda",
     path: "xtask/cuda-requirements.txt",
-    requirements: include_str!("../../cuda-requirements.txt"),
+    requirements: include_str!("../cuda-requirements.txt"),
     inner: "nvidia/cu13",
     programs: &["bin", "nvvm/bin"],
 };
 
 /// The runtime compiler of the version before, in `lib`.
-pub(super) const NVRTC_12: Toolkit = Toolkit {
+pub(crate) const NVRTC_12: Wheels = Wheels {
     name: "cuda12",
     path: "xtask/nvrtc12-requirements.txt",
-    requirements: include_str!("../../nvrtc12-requirements.txt"),
+    requirements: include_str!("../nvrtc12-requirements.txt"),
     inner: "nvidia/cuda_nvrtc",
     programs: &[],
 };
+
+/// The library, in `lib`.
+const NCCL: Wheels = Wheels {
+    name: "nccl",
+    path: "xtask/nccl-requirements.txt",
+    requirements: include_str!("../nccl-requirements.txt"),
+    inner: "nvidia/nccl",
+    programs: &[],
+};
+
+/// The file of NCCL's library, fetched unless it is there.
+pub(crate) fn nccl() -> Result<PathBuf> {
+    let target = target()?;
+    let _lock = lock(&target)?;
+    Ok(NCCL.fetch(&target)?.join("lib/libnccl.so.2"))
+}
+
+/// Keeps others from fetching or compiling into the same folders, until it is dropped.
+pub(crate) fn lock(target: &Path) -> Result<File> {
+    let path = target.join("cuda.lock");
+    let lock = fs::create_dir_all(target).and_then(|()| File::create(&path));
+    let lock = lock.and_then(|file| file.lock().map(|()| file));
+    lock.with_context(|| format!("cannot lock {}", path.display()))
+}
 
 /// Why nothing can be fetched on this machine.
 #[derive(Debug)]
@@ -49,15 +74,15 @@ pub(crate) struct Missing(pub(crate) &'static str);
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the CUDA compiler cannot be fetched: {}", self.0)
+        write!(f, "NVIDIA's packages cannot be fetched: {}", self.0)
     }
 }
 
 impl std::error::Error for Missing {}
 
-impl Toolkit {
+impl Wheels {
     /// Its folder, fetched unless it is there as pinned. What is fetched half stays beside it and is begun again.
-    pub(super) fn fetch(&self, target: &Path) -> Result<PathBuf> {
+    pub(crate) fn fetch(&self, target: &Path) -> Result<PathBuf> {
         let folder = target.join(self.name);
         if fs::read_to_string(folder.join(PINS)).is_ok_and(|pins| pins == self.requirements) {
             return Ok(folder);
@@ -160,7 +185,7 @@ mod tests {
 
     #[test]
     fn the_requirements_pin_versions_and_hashes() {
-        for Toolkit { path, requirements, .. } in [CUDA_13, NVRTC_12] {
+        for Wheels { path, requirements, .. } in [CUDA_13, NVRTC_12, NCCL] {
             let packages: Vec<_> =
                 requirements.lines().filter(|line| line.starts_with("nvidia-")).collect();
             assert!(!packages.is_empty(), "{path} names no package");
