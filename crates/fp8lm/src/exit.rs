@@ -10,7 +10,7 @@ use fp8lm_device::LinkError;
 pub(crate) enum Exit {
     /// All is done.
     Done = 0,
-    /// An error that would come again.
+    /// An error that would come again, of this rank or of another.
     Failed = 1,
     /// To be started again: the time was up and the run is saved, or ranks lost one another. The `EX_TEMPFAIL` of
     /// `sysexits.h`.
@@ -41,7 +41,8 @@ fn is_broken_pipe(cause: &(dyn Error + 'static)) -> bool {
     cause.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Whether ranks lost one another. Errors that only wrap another one are no links of a chain: they are looked into.
+/// Whether ranks lost one another. A rank that could tell what it ended with was not lost, and ends itself as one whose
+/// error would come again; so do all. Errors that only wrap another one are no links of a chain: they are looked into.
 fn is_of_link(cause: &(dyn Error + 'static)) -> bool {
     if let Some(error) = cause.downcast_ref::<fp8lm_trainer::Error>() {
         return error.device().is_some_and(|error| is_of_link(error));
@@ -50,10 +51,14 @@ fn is_of_link(cause: &(dyn Error + 'static)) -> bool {
         return error.is_temporary();
     }
     match cause.downcast_ref::<fp8lm_device::Error>() {
-        Some(fp8lm_device::Error::Link(_)) => true,
+        Some(fp8lm_device::Error::Link(error)) => is_loss(error),
         Some(fp8lm_device::Error::Failed { source, .. }) => is_of_link(&**source),
-        _ => cause.is::<LinkError>(),
+        _ => cause.downcast_ref().is_some_and(is_loss),
     }
+}
+
+fn is_loss(error: &LinkError) -> bool {
+    !matches!(error, LinkError::RankFailed { .. })
 }
 
 #[cfg(test)]
@@ -61,7 +66,11 @@ mod tests {
     use super::*;
 
     fn lost() -> fp8lm_device::Error {
-        LinkError::RankFailed { rank: 1, reason: "it was lost".into() }.into()
+        link().into()
+    }
+
+    fn link() -> LinkError {
+        LinkError::Transport { rank: 1, doing: "all_reduce".into(), reason: "it was lost".into() }
     }
 
     #[test]
@@ -73,7 +82,7 @@ mod tests {
             anyhow::Error::new(lost()).context("rank 0"),
             fp8lm_trainer::Error::from(lost()).into(),
             fp8lm_trainer::Error::from(in_a_stage).into(),
-            LinkError::RankFailed { rank: 1, reason: "it was lost".into() }.into(),
+            link().into(),
         ];
         for error in errors {
             assert_eq!(Exit::of(&error), Exit::Again, "{error:?}");
@@ -94,7 +103,9 @@ mod tests {
         let full = io::Error::from(io::ErrorKind::StorageFull);
         let missing = fp8lm_trainer::Error::NoCheckpoint { path: "runs/a".into() };
         let text = anyhow::anyhow!("rank 1 failed: it was lost");
-        for error in [full.into(), missing.into(), text] {
+        let of_another = LinkError::RankFailed { rank: 1, reason: full.to_string() };
+        let of_another = fp8lm_device::Error::from(of_another);
+        for error in [full.into(), missing.into(), text, of_another.into()] {
             assert_eq!(Exit::of(&error), Exit::Failed, "{error:?}");
         }
     }

@@ -7,8 +7,11 @@ mod devices;
 mod emulate;
 mod failures;
 mod generation;
+mod links;
 mod memory;
 mod meshes;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod plan;
 mod program;
 mod ranks;
