@@ -12,6 +12,8 @@ mod folder;
 pub mod metrics;
 pub mod report;
 pub mod tensorboard;
+mod writer;
 
 pub use error::{Error, Result};
 pub use folder::RunFolder;
+pub use writer::CheckpointWriter;

@@ -12,9 +12,10 @@ use fp8lm_device::{Label, Usage};
 
 use crate::{
     Place, Plan, Result, Trainer,
+    config::RunConfig,
     run::{
-        RunFolder,
-        checkpoint::{self, Damaged},
+        CheckpointWriter, RunFolder,
+        checkpoint::Damaged,
         metrics::{self, MetricsWriter, Record, Timing},
         tensorboard::EventWriter,
     },
@@ -41,6 +42,8 @@ pub struct Session {
 
 #[derive(Debug)]
 struct Output {
+    /// In front of the folder, which is another's only when all is written.
+    checkpoints: CheckpointWriter,
     folder: RunFolder,
     metrics: MetricsWriter,
     events: EventWriter,
@@ -72,12 +75,20 @@ impl Session {
 
     /// Trains until the last step, or until some rank is `asked` to stop; then it saves a checkpoint. What a rank is
     /// asked to stop for is a number below 2^24, and 0 is nothing; of all ranks the largest counts. `observe` sees
-    /// every record as it is written, on the first rank.
+    /// every record as it is written, on the first rank. Checkpoints are written beside the steps that follow, and all
+    /// are when it returns.
     pub fn run(&mut self, asked: &AtomicUsize, observe: &mut dyn FnMut(&Record)) -> Result<Ending> {
+        let ending = self.train(asked, observe)?;
+        self.output.as_mut().map_or(Ok(()), |output| output.checkpoints.finish())?;
+        Ok(ending)
+    }
+
+    fn train(&mut self, asked: &AtomicUsize, observe: &mut dyn FnMut(&Record)) -> Result<Ending> {
         let started = Instant::now();
         let steps = self.trainer.plan().config().run.steps;
         let mut saved = self.trainer.steps_done();
         while self.trainer.steps_done() < steps {
+            self.output.as_mut().map_or(Ok(()), |output| output.checkpoints.check())?;
             let asked = self.trainer.largest(asked.load(Relaxed))?;
             if asked > 0 {
                 if saved < self.trainer.steps_done() {
@@ -191,32 +202,28 @@ impl Session {
 
     fn save(&mut self) -> Result<()> {
         let snapshot = self.trainer.snapshot()?;
-        let (Some(output), Some((tensors, metadata))) = (&self.output, snapshot) else {
-            return Ok(());
-        };
-        // Metrics first: a checkpoint must not outlive the lines that lead up to it.
-        output.metrics.sync()?;
-        let checkpoints = output.folder.checkpoints();
-        checkpoint::save(&checkpoints, self.trainer.steps_done(), &tensors, &metadata)?;
-        let keep = self.trainer.plan().config().run.keep_checkpoints;
-        checkpoint::keep_last(&checkpoints, NonZeroUsize::new(keep).unwrap_or(NonZeroUsize::MIN))?;
-        Ok(())
+        let (Some(output), Some(snapshot)) = (&mut self.output, snapshot) else { return Ok(()) };
+        Ok(output.checkpoints.begin(&output.metrics, move || snapshot.checkpoint())?)
     }
 }
 
 impl Output {
-    fn create(folder: RunFolder) -> Result<Self> {
+    fn create(folder: RunFolder, run: &RunConfig) -> Result<Self> {
         let metrics = MetricsWriter::create(&folder.metrics())?;
-        let events = EventWriter::create(folder.path(), 0)?;
-        Ok(Self { folder, metrics, events })
+        Self::new(folder, run, metrics, 0)
     }
 
     /// Goes on after `step`.
-    fn resume(folder: RunFolder, config: &str, step: u64) -> Result<Self> {
-        folder.write_config(config)?;
+    fn resume(folder: RunFolder, run: &RunConfig, step: u64) -> Result<Self> {
         let metrics = MetricsWriter::resume(&folder.metrics(), step)?;
+        Self::new(folder, run, metrics, step)
+    }
+
+    fn new(folder: RunFolder, run: &RunConfig, metrics: MetricsWriter, step: u64) -> Result<Self> {
         let events = EventWriter::create(folder.path(), step)?;
-        Ok(Self { folder, metrics, events })
+        let keep = NonZeroUsize::new(run.keep_checkpoints).unwrap_or(NonZeroUsize::MIN);
+        let checkpoints = CheckpointWriter::new(folder.checkpoints(), keep);
+        Ok(Self { checkpoints, folder, metrics, events })
     }
 
     /// The time that the run took so far.

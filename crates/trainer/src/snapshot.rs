@@ -9,29 +9,54 @@ use self::piece::{Cut, Piece};
 use crate::{
     Error, Plan, Result, Trainer,
     config::DataConfig,
-    run::checkpoint::{self, Checkpoint, Metadata, Tensors},
+    run::{
+        self,
+        checkpoint::{self, Checkpoint, Metadata, Tensors},
+    },
 };
 
 mod piece;
 
+/// A trainer's state at a step, in the host's memory.
+pub(crate) struct Snapshot {
+    step: u64,
+    metadata: Metadata,
+    /// Those of a trainer that is alone.
+    tensors: Tensors<'static>,
+    /// What each of several ranks told.
+    ranks: Vec<Vec<u8>>,
+}
+
+impl Snapshot {
+    /// The checkpoint that it comes to.
+    pub(crate) fn checkpoint(self) -> run::Result<Checkpoint> {
+        let Self { step, metadata, mut tensors, ranks } = self;
+        let mut pieces = Tensors::new();
+        for (rank, bytes) in ranks.iter().enumerate() {
+            let origin = format!("state of rank {rank}");
+            pieces.extend(checkpoint::decode(bytes, Path::new(&origin))?.tensors);
+        }
+        tensors.extend(piece::join(pieces));
+        Ok(Checkpoint { step, metadata, tensors })
+    }
+}
+
 impl Trainer {
-    /// Everything that a resumed run needs, bit for bit, on the first rank; every rank must ask.
-    pub(crate) fn snapshot(&mut self) -> Result<Option<(Tensors<'static>, Metadata)>> {
+    /// Everything that a resumed run needs, bit for bit, on the first rank; every rank must ask. Steps that follow do
+    /// not change it.
+    pub(crate) fn snapshot(&mut self) -> Result<Option<Snapshot>> {
         let world = self.groups.world.clone();
         let mut tensors = self.own_tensors()?;
+        let mut ranks = Vec::new();
         if world.size() > 1 {
             let bytes = checkpoint::encode(self.steps_done(), &tensors)?;
-            let ranks = gather(&self.queue, world.as_ref(), &bytes)?.unwrap_or_default();
-            let mut pieces = Tensors::new();
-            for (rank, bytes) in ranks.iter().enumerate() {
-                let origin = format!("state of rank {rank}");
-                pieces.extend(checkpoint::decode(bytes, Path::new(&origin))?.tensors);
-            }
-            tensors = piece::join(pieces);
+            ranks = gather(&self.queue, world.as_ref(), &bytes)?.unwrap_or_default();
+            tensors.clear();
         }
         let mut metadata = self.identity();
         metadata.insert(SKIPPED.into(), self.steps_skipped().to_string());
-        Ok((world.rank() == 0).then_some((tensors, metadata)))
+        let snapshot = Snapshot { step: self.steps_done(), metadata, tensors, ranks };
+        Ok((world.rank() == 0).then_some(snapshot))
     }
 
     /// Takes up a checkpoint, which lies at `path`, of this model, recipe, seed, corpus and order of data.

@@ -1,16 +1,20 @@
 //! The same command again and again comes to the end of its run, whatever it was stopped by, and to the same bits.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread::sleep,
+    time::Duration,
 };
 
+use fp8lm_trainer::run::checkpoint;
 use tempfile::tempdir;
 
 use crate::{
-    program::{assert_same_run, checkpoint, fail, metrics, stderr, succeed, train},
-    resume::wait_for_step,
+    program::{assert_same_run, checkpoint as bytes, fail, metrics, stderr, succeed, train},
+    resume::{wait_for_step, wait_until},
 };
 
 /// The command, with settings.
@@ -48,16 +52,73 @@ fn a_killed_run_and_its_baseline_come_to_the_same_bits() {
     }
 }
 
+/// What stands in the folder at any moment is whole, and there is always something to go on from.
+#[test]
+fn kills_at_any_moment_leave_a_good_checkpoint() {
+    let folder = tempdir().unwrap();
+    let (whole, torn) = (folder.path().join("whole"), folder.path().join("torn"));
+    let sets =
+        ["run.steps=30", "run.checkpoint_every=1", "run.keep_checkpoints=1", "parallel.data=2"];
+    succeed(&mut restart(&whole, &sets));
+    let (mut kills, mut before) = (0, None);
+    loop {
+        let mut child = restart(&torn, &sets).arg("--quiet").spawn().unwrap();
+        // Every second one comes so far that another checkpoint is there.
+        let is_over = || child.try_wait().unwrap().is_some() || newest(&torn) > before;
+        if kills % 2 == 1 {
+            wait_until("another checkpoint", is_over);
+        }
+        sleep(Duration::from_micros(kills * 7_919 % 40_000));
+        child.kill().unwrap();
+        if child.wait().unwrap().success() {
+            break;
+        }
+        kills += 1;
+        for path in checkpoints(&torn).values() {
+            checkpoint::load(path).unwrap();
+        }
+        assert!(newest(&torn) >= before, "{:?} is left of {before:?}", newest(&torn));
+        before = newest(&torn);
+    }
+    assert!(kills > 3, "the run was over after {kills} kills");
+    assert_same_run(&whole, &torn, 30);
+}
+
+fn checkpoints(run: &Path) -> BTreeMap<u64, PathBuf> {
+    checkpoint::list(&run.join("checkpoints")).unwrap_or_default()
+}
+
+fn newest(run: &Path) -> Option<u64> {
+    checkpoints(run).into_keys().max()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told_of_and_the_run_goes_on_when_there_is_room() {
+    let folder = tempdir().unwrap();
+    let (whole, full) = (folder.path().join("whole"), folder.path().join("full"));
+    let sets = ["run.steps=60", "run.checkpoint_every=4"];
+    told(&whole, &sets);
+    fs::create_dir_all(full.join("checkpoints")).unwrap();
+    let temporary = full.join("checkpoints/step-000004.safetensors.tmp");
+    std::os::unix::fs::symlink("/dev/full", temporary).unwrap();
+    let sentence = fail(restart(&full, &sets).arg("--quiet"));
+    assert!(sentence.contains("step-000004.safetensors: No space left"), "{sentence}");
+    assert!(metrics(&full).len() < 60, "it does not train to the end for nothing");
+    told(&full, &sets);
+    assert_same_run(&whole, &full, 60);
+}
+
 #[test]
 fn a_finished_run_says_so_and_stays_as_it_is() {
     let folder = tempdir().unwrap();
     let run = folder.path().join("run");
     let sets = ["run.steps=3"];
     assert!(!told(&run, &sets).contains("has all"));
-    let before = (metrics(&run), checkpoint(&run, 3));
+    let before = (metrics(&run), bytes(&run, 3));
     let again = told(&run, &sets);
     assert!(again.contains(&format!("{} has all of its 3 steps", run.display())), "{again}");
-    assert_eq!((metrics(&run), checkpoint(&run, 3)), before);
+    assert_eq!((metrics(&run), bytes(&run, 3)), before);
 }
 
 /// They are set aside, so that keeping the newest one does not keep one of them.
@@ -69,9 +130,9 @@ fn damaged_checkpoints_are_named_and_gone_behind() {
     let keep = sets("run.keep_checkpoints=3");
     told(&whole, &keep);
     told(&damaged, &keep);
-    let torn = checkpoint(&damaged, 8);
+    let torn = bytes(&damaged, 8);
     fs::write(saved(&damaged, 8), &torn[..torn.len() / 2]).unwrap();
-    let mut flipped = checkpoint(&damaged, 6);
+    let mut flipped = bytes(&damaged, 6);
     *flipped.last_mut().unwrap() ^= 1;
     fs::write(saved(&damaged, 6), &flipped).unwrap();
     let warnings = told(&damaged, &keep);
@@ -144,7 +205,7 @@ fn ranks_may_change_where_a_run_is_elastic() {
         metrics(run).into_iter().map(|record| record["loss"].clone()).collect()
     };
     assert_eq!(losses(&elastic), losses(&whole));
-    assert!(checkpoint(&elastic, 40) == checkpoint(&whole, 40), "the last checkpoints differ");
+    assert!(bytes(&elastic, 40) == bytes(&whole, 40), "the last checkpoints differ");
 }
 
 #[test]

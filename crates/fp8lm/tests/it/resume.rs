@@ -165,7 +165,7 @@ pub(crate) fn wait_for_step(folder: &Path, step: usize) {
     wait_until(&format!("step {step}"), || lines() >= step);
 }
 
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let started = Instant::now();
     while !is_so() {
         assert!(

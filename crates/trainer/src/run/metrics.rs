@@ -178,6 +178,12 @@ impl MetricsWriter {
         written.at("write", &self.path)
     }
 
+    /// Another writer to the same file.
+    pub fn try_clone(&self) -> Result<Self> {
+        let file = self.file.try_clone().at("open", &self.path)?;
+        Ok(Self { path: self.path.clone(), file })
+    }
+
     /// Waits until all lines are on disk. Due before a checkpoint, which must not outlive them.
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().at("sync", &self.path)

@@ -56,9 +56,13 @@ impl Session {
         if let Some((path, checkpoint)) = &from {
             trainer.restore(path, checkpoint)?;
         }
+        let run = &trainer.plan().config().run;
         let output = match is_new {
-            true => Output::create(folder)?,
-            false => Output::resume(folder, &config, trainer.steps_done())?,
+            true => Output::create(folder, run)?,
+            false => {
+                folder.write_config(&config)?;
+                Output::resume(folder, run, trainer.steps_done())?
+            }
         };
         let earlier = output.seconds()?;
         Ok(Self { earlier, damaged, ..Self::new(trainer, path, Some(output)) })

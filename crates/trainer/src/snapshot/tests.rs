@@ -24,14 +24,14 @@ fn a_checkpoint_goes_through_every_mesh_unchanged() {
             let folder = tempfile::tempdir().unwrap();
             let sets = |mesh: &[&'static str]| [&MODEL[..], &recipe, mesh].concat();
             let saved = on_ranks(&sets(mesh), 1, Trainer::snapshot).swap_remove(0);
-            let (tensors, metadata) = saved.unwrap();
+            let Checkpoint { tensors, metadata, .. } = saved.unwrap().checkpoint().unwrap();
             let path = checkpoint::save(folder.path(), 1, &tensors, &metadata).unwrap();
             let next = MESHES[(index + 1) % MESHES.len()];
             let again = on_ranks(&sets(next), 0, |trainer| {
                 trainer.restore(&path, &checkpoint::load(&path)?)?;
                 trainer.snapshot()
             });
-            let (found, _) = again.into_iter().next().flatten().unwrap();
+            let found = again.into_iter().next().flatten().unwrap().checkpoint().unwrap().tensors;
             assert!(found.keys().eq(tensors.keys()), "{recipe:?}, {mesh:?}, then {next:?}");
             for (name, entry) in &tensors {
                 assert!(found[name] == *entry, "{recipe:?}, {mesh:?}, then {next:?}: {name}");
