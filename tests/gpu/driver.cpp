@@ -1,7 +1,10 @@
-// A stand-in for NVIDIA's driver, for tests: a GPU on the CPU that does everything as late as it may.
+// A stand-in for NVIDIA's driver, for tests: GPUs on the CPU that do everything as late as they may.
 //
 // Work waits in its stream until somebody waits for it, so that memory which is freed or reused too early, an event that
-// is not waited for or a context that is not current shows. Kernels are the project's own, compiled for the CPU.
+// is not waited for or a context that is not current shows. What other GPUs wait for, as NCCL's stand-in tells, a thread
+// drives, and no more. Kernels are the project's own, compiled for the CPU. STANDIN_GPUS says how many there are.
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -11,7 +14,9 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 using u64 = uint64_t;
@@ -26,26 +31,41 @@ enum { OK = 0, INVALID = 1, NO_MEMORY = 2, NO_CONTEXT = 201, NOT_FOUND = 500, NO
 constexpr u64 LIMIT = 192 << 20;
 constexpr int POISON = 0xDD;
 
+struct Gpu {
+    u64 reserved = 0;
+    // What was freed and is free, by its size: any stream may have it.
+    std::map<u64, std::vector<u64>> free;
+    std::vector<struct Stream*> streams;
+};
 struct Stream {
-    std::deque<std::function<void()>> work;
-    u64 enqueued = 0, done = 0;
-    std::map<u64, std::vector<u64>> spare;
+    Gpu* gpu;
+    // Each returns whether it is done: what waits for other GPUs is tried again.
+    std::deque<std::function<bool()>> work;
+    // `wanted` counts what must be driven although nobody here waits for it.
+    u64 enqueued = 0, done = 0, wanted = 0;
+    // What will be free when it comes to the free of that number.
+    std::map<u64, std::vector<std::pair<u64, u64>>> spare;
     bool busy = false;
 
     void add(std::function<void()> f) {
+        try_until_done([f] { return f(), true; });
+    }
+    void try_until_done(std::function<bool()> f) {
         work.push_back(std::move(f));
         enqueued++;
     }
-    void run_until(u64 number) {
+    // Whether so much is done, after all that can be done for it now.
+    bool reach(u64 number) {
         while (done < number) {
             if (busy) fail("a stream waits for itself");
-            auto f = std::move(work.front());
-            work.pop_front();
             busy = true;
-            f();
+            const bool is_done = work.front()();
             busy = false;
+            if (!is_done) return false;
+            work.pop_front();
             done++;
         }
+        return true;
     }
 };
 struct Event {
@@ -60,19 +80,53 @@ struct Function {
 struct Allocation {
     u64 bytes;
     bool is_live;
+    Gpu* gpu;
 };
 
-static std::recursive_mutex mutex;
-static std::map<u64, Allocation> allocations;
-static std::map<std::string, std::vector<unsigned>> parameters = {
+// Never destroyed, as a thread drives streams to the end of the process.
+static auto& mutex = *new std::recursive_mutex;
+static auto& changed = *new std::condition_variable_any;
+static auto& allocations = *new std::map<u64, Allocation>;
+static auto& parameters = *new std::map<std::string, std::vector<unsigned>>{
 #include "parameters.inc"
 };
-static u64 reserved = 0;
-static thread_local void* current = nullptr;
+static auto& wanted = *new std::set<Stream*>;
+static thread_local Gpu* current = nullptr;
+
+static std::vector<Gpu>& gpus() {
+    static auto& all = *new std::vector<Gpu>(getenv("STANDIN_GPUS") ? atoi(getenv("STANDIN_GPUS")) : 1);
+    return all;
+}
 
 #define ENTER                                          \
     std::lock_guard<std::recursive_mutex> lock(mutex); \
     if (!current) return NO_CONTEXT
+
+using Lock = std::unique_lock<std::recursive_mutex>;
+constexpr auto PAUSE = std::chrono::microseconds(100);
+
+// Waits until the stream has done so much, and lets others go on meanwhile.
+static void wait_until(Stream* stream, u64 number, std::lock_guard<std::recursive_mutex>&) {
+    while (!stream->reach(number)) {
+        // The caller holds the lock once.
+        std::unique_lock<std::recursive_mutex> held(mutex, std::adopt_lock);
+        changed.wait_for(held, PAUSE);
+        held.release();
+    }
+}
+
+static void drive() {
+    Lock lock(mutex);
+    for (;;) {
+        for (auto stream = wanted.begin(); stream != wanted.end();) {
+            const bool is_done = (*stream)->reach((*stream)->wanted);
+            stream = is_done ? wanted.erase(stream) : std::next(stream);
+        }
+        changed.notify_all();
+        if (wanted.empty()) changed.wait(lock);
+        else changed.wait_for(lock, PAUSE);
+    }
+}
 
 // Whether the bytes lie in memory that is allocated at this point of the work.
 API void standin_expect_live(u64 address, u64 bytes) {
@@ -89,9 +143,26 @@ API void standin_enqueue(void* stream, void (*f)(void*), void* data) {
     static_cast<Stream*>(stream)->add([=] { f(data); });
 }
 
+// What follows is for NCCL's stand-in, which works under the lock of this one.
+API void standin_lock() { mutex.lock(); }
+API void standin_unlock() { mutex.unlock(); }
+// The number of the thread's GPU, or -1.
+API int standin_gpu() { return current ? int(current - gpus().data()) : -1; }
+// Work that others wait for: it is tried until it is done.
+API void standin_drive(void* stream, bool (*f)(void*), void* data) {
+    std::lock_guard<std::recursive_mutex> lock(mutex);
+    auto s = static_cast<Stream*>(stream);
+    s->try_until_done([=] { return f(data); });
+    s->wanted = s->enqueued;
+    wanted.insert(s);
+    static const bool is_driven = (std::thread(drive).detach(), true);
+    (void)is_driven;
+    changed.notify_all();
+}
+
 API int cuInit(unsigned) { return OK; }
 API int cuDriverGetVersion(int* version) { return *version = 13070, OK; }
-API int cuDeviceGetCount(int* count) { return *count = 1, OK; }
+API int cuDeviceGetCount(int* count) { return *count = int(gpus().size()), OK; }
 API int cuDeviceGet(int* device, int number) { return *device = number, OK; }
 API int cuDeviceGetName(char* name, int length, int) { return snprintf(name, length, "a GPU on the CPU"), OK; }
 API int cuDeviceGetAttribute(int* value, int which, int) {
@@ -103,14 +174,16 @@ API int cuDeviceGetAttribute(int* value, int which, int) {
     }
 }
 API int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = LIMIT, OK; }
-API int cuDevicePrimaryCtxRetain(void** context, int) { return *context = &allocations, OK; }
-API int cuDevicePrimaryCtxRelease_v2(int) {
+API int cuDevicePrimaryCtxRetain(void** context, int gpu) { return *context = &gpus()[gpu], OK; }
+API int cuDevicePrimaryCtxRelease_v2(int gpu) {
+    std::lock_guard<std::recursive_mutex> lock(mutex);
+    for (auto stream : gpus()[gpu].streams) stream->reach(stream->enqueued);
     for (auto& [address, allocation] : allocations)
-        if (allocation.is_live) fail("memory that was never freed", address);
-    puts("the context was released, and all memory before it");
+        if (allocation.is_live && allocation.gpu == &gpus()[gpu]) fail("memory that was never freed", address);
+    dprintf(1, "the context was released, and all memory before it\n");
     return OK;
 }
-API int cuCtxSetCurrent(void* context) { return current = context, OK; }
+API int cuCtxSetCurrent(void* context) { return current = static_cast<Gpu*>(context), OK; }
 API int cuGetErrorName(int code, const char** text) {
     return *text = code == NO_CONTEXT ? "CUDA_ERROR_INVALID_CONTEXT" : "CUDA_ERROR", OK;
 }
@@ -119,18 +192,21 @@ API int cuGetErrorString(int, const char** text) { return *text = "as the stand-
 API int cuStreamCreate(void** stream, unsigned flags) {
     ENTER;
     if (flags != 1) return INVALID;
-    *stream = new Stream;
+    auto s = new Stream;
+    s->gpu = current;
+    current->streams.push_back(s);
+    *stream = s;
     return OK;
 }
-// What is under way is finished; memory of the stream lives on in tests.
+// What is under way is finished, now or later; memory of the stream lives on in tests.
 API int cuStreamDestroy_v2(void* stream) {
     ENTER;
-    static_cast<Stream*>(stream)->run_until(static_cast<Stream*>(stream)->enqueued);
+    static_cast<Stream*>(stream)->reach(static_cast<Stream*>(stream)->enqueued);
     return OK;
 }
 API int cuStreamSynchronize(void* stream) {
     ENTER;
-    static_cast<Stream*>(stream)->run_until(static_cast<Stream*>(stream)->enqueued);
+    wait_until(static_cast<Stream*>(stream), static_cast<Stream*>(stream)->enqueued, lock);
     return OK;
 }
 API int cuEventCreate(void** event, unsigned flags) {
@@ -154,42 +230,49 @@ API int cuEventQuery(void* event) {
 API int cuEventSynchronize(void* event) {
     ENTER;
     auto e = static_cast<Event*>(event);
-    e->stream->run_until(e->number);
+    wait_until(e->stream, e->number, lock);
     return OK;
 }
 API int cuStreamWaitEvent(void* stream, void* event, unsigned) {
     ENTER;
     const Event e = *static_cast<Event*>(event);
-    static_cast<Stream*>(stream)->add([e] { e.stream->run_until(e.number); });
+    static_cast<Stream*>(stream)->try_until_done([e] { return e.stream->reach(e.number); });
     return OK;
 }
 
-API int cuDeviceGetDefaultMemPool(void** pool, int) { return *pool = &reserved, OK; }
+API int cuDeviceGetDefaultMemPool(void** pool, int gpu) { return *pool = &gpus()[gpu], OK; }
 API int cuMemPoolSetAttribute(void*, int which, void* value) {
     return which == 4 && *static_cast<u64*>(value) == ~0ull ? OK : INVALID;
 }
-API int cuMemPoolGetAttribute(void*, int which, void* value) {
+API int cuMemPoolGetAttribute(void* pool, int which, void* value) {
     if (which != 5 && which != 7) return INVALID;
-    return *static_cast<u64*>(value) = reserved, OK;
+    return *static_cast<u64*>(value) = static_cast<Gpu*>(pool)->reserved, OK;
 }
 API int cuMemPoolTrimTo(void*, size_t) { return OK; }
-API int cuMemGetInfo_v2(size_t* free, size_t* total) { return *free = LIMIT - reserved, *total = LIMIT, OK; }
+API int cuMemGetInfo_v2(size_t* free, size_t* total) {
+    ENTER;
+    return *free = LIMIT - current->reserved, *total = LIMIT, OK;
+}
 // What was freed on a stream is at once given to whoever allocates there next.
 API int cuMemAllocAsync(u64* address, size_t bytes, void* stream) {
     ENTER;
     if (bytes == 0) return INVALID;
     auto s = static_cast<Stream*>(stream);
-    auto& spare = s->spare[bytes];
+    auto &spare = s->spare[bytes];
+    auto &freed = s->gpu->free[bytes];
     if (!spare.empty()) {
-        *address = spare.back();
+        *address = spare.back().first;
         spare.pop_back();
+    } else if (!freed.empty()) {
+        *address = freed.back();
+        freed.pop_back();
     } else {
-        if (reserved + bytes > LIMIT) return NO_MEMORY;
+        if (s->gpu->reserved + bytes > LIMIT) return NO_MEMORY;
         *address = reinterpret_cast<u64>(aligned_alloc(256, (bytes + 255) / 256 * 256));
-        allocations[*address] = {bytes, false};
+        allocations[*address] = {bytes, false, s->gpu};
         memset(reinterpret_cast<void*>(*address), POISON, bytes);
     }
-    reserved += bytes;
+    s->gpu->reserved += bytes;
     const u64 start = *address;
     s->add([start] { allocations[start].is_live = true; });
     return OK;
@@ -198,12 +281,21 @@ API int cuMemFreeAsync(u64 address, void* stream) {
     ENTER;
     auto s = static_cast<Stream*>(stream);
     const u64 bytes = allocations.at(address).bytes;
-    s->spare[bytes].push_back(address);
+    const u64 number = s->enqueued;
+    s->spare[bytes].push_back({address, number});
     s->add([=] {
         standin_expect_live(address, bytes);
         allocations[address].is_live = false;
         memset(reinterpret_cast<void*>(address), POISON, bytes);
-        reserved -= bytes;
+        s->gpu->reserved -= bytes;
+        // Unless it was given away again already.
+        auto& spare = s->spare[bytes];
+        for (auto own = spare.begin(); own != spare.end(); own++) {
+            if (own->second != number) continue;
+            spare.erase(own);
+            s->gpu->free[bytes].push_back(address);
+            break;
+        }
     });
     return OK;
 }

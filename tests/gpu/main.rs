@@ -15,13 +15,18 @@ use fp8lm_kernels::{Code, Kind, table};
 
 mod checks;
 mod memory;
+mod nccl;
 mod products;
 
 type Result<T> = std::result::Result<T, Box<dyn error::Error>>;
 
 fn main() -> Result<ExitCode> {
     if let Some(folder) = env::var_os(FOLDER) {
-        checks::run(Path::new(&folder))?;
+        let folder = Path::new(&folder);
+        match env::var(CHECKS).as_deref() {
+            Ok("nccl") => nccl::run(folder)?,
+            _ => checks::run(folder)?,
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let kernels = match fp8lm_host::library(&Options { cache: cache()?, ..Options::default() }) {
@@ -33,17 +38,35 @@ fn main() -> Result<ExitCode> {
     };
     let folder = target()?.join("tmp/stand-ins");
     build(&folder, &kernels)?;
-    let output = Command::new(env::current_exe()?)
-        .env(FOLDER, &folder)
-        .env("LD_LIBRARY_PATH", folder.join("driver"))
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    say(&format!("{text}{}", String::from_utf8_lossy(&output.stderr)));
-    let is_whole = text.contains(RELEASED) || text.starts_with("skipped");
-    Ok(if output.status.success() && is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let chosen = env::args().nth(1).unwrap_or_default();
+    let mut all_pass = true;
+    for (checks, gpus, algorithm) in RUNS {
+        if format!("{checks} {algorithm}").contains(&chosen) {
+            all_pass &= run(&folder, checks, gpus, algorithm)?;
+        }
+    }
+    Ok(if all_pass { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Compiles the stand-ins. The driver is where the system looks, the others where the device is told to.
+/// Checks in a process of their own, which finds the stand-ins. Whether they pass, and nothing of a GPU is left.
+fn run(folder: &Path, checks: &str, gpus: usize, algorithm: &str) -> Result<bool> {
+    let meetings = tempfile::tempdir()?;
+    let output = Command::new(env::current_exe()?)
+        .env(FOLDER, folder)
+        .env(CHECKS, checks)
+        .env("LD_LIBRARY_PATH", folder.join("driver"))
+        .env("STANDIN_GPUS", gpus.to_string())
+        .env("STANDIN_NCCL", meetings.path())
+        .env("NCCL_ALGO", algorithm)
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let told = text.lines().filter(|line| *line != RELEASED).collect::<Vec<_>>().join("\n");
+    say(&format!("{told}{}", String::from_utf8_lossy(&output.stderr)));
+    let is_whole = text.contains(RELEASED) || text.starts_with("skipped");
+    Ok(output.status.success() && is_whole)
+}
+
+/// Compiles the stand-ins. The driver and NCCL are where the system looks, the others where the device is told to.
 fn build(folder: &Path, kernels: &Path) -> Result<()> {
     let [driver, others] = ["driver", "lib"].map(|name| folder.join(name));
     fs::create_dir_all(&driver)?;
@@ -54,6 +77,7 @@ fn build(folder: &Path, kernels: &Path) -> Result<()> {
     compile("driver.cpp", &driver, "libcuda.so", &[&kernels, &include, "-ldl"])?;
     let search = format!("-L{}", driver.display());
     compile("cublaslt.cpp", &others, "libcublasLt.so.13", &[&search, "-lcuda"])?;
+    compile("nccl.cpp", &driver, "libnccl.so.2", &[&kernels, &search, "-lcuda", "-ldl"])?;
     compile("nvrtc.cpp", &others, "libnvrtc.so.13", &[])?;
     compile("nvrtc.cpp", &others, "libnvrtc-builtins.so.13.7", &[])
 }
@@ -107,5 +131,10 @@ fn say(text: &str) {
 
 /// Names the folder of the stand-ins to the process that uses them.
 const FOLDER: &str = "FP8LM_STAND_INS";
+/// Names the checks to it.
+const CHECKS: &str = "FP8LM_CHECKS";
+/// Checks, on how many GPUs, and how NCCL reduces.
+const RUNS: [(&str, usize, &str); 3] =
+    [("device", 1, "Ring"), ("nccl", 5, "Ring"), ("nccl", 5, "Tree")];
 /// What the stand-in for the driver says when it is given back its context, and has found no memory in use.
 const RELEASED: &str = "the context was released, and all memory before it";

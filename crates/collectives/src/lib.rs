@@ -27,7 +27,8 @@
 //!
 //! # Limits
 //! Reductions are of F32, BF16, F16, E4M3 and E5M2, and sums also of U64; all else moves values of any type. All views
-//! of a call are of one type. FP8 is summed by hops over [`FP8_RING_RANKS`] at most, unless a group is told otherwise. A tree takes a tensor whole, without chunks that follow one another.
+//! of a call are of one type. FP8 is summed by hops over [`FP8_RING_RANKS`] at most, unless a group is told otherwise.
+//! A tree takes a tensor whole, without chunks that follow one another.
 
 pub mod algorithms;
 mod books;

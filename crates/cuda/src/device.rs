@@ -1,9 +1,10 @@
 //! The device itself.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use fp8lm_device::{
-    Device, Error as DeviceError, Event, Label, Launch, Memory, Properties, Result, Stream, View,
+    Device, Error as DeviceError, Event, Label, Launch, LinkError, Memory, Properties, Result,
+    Stream, View,
 };
 
 use crate::{
@@ -23,10 +24,14 @@ use crate::{
 pub struct CudaDevice {
     properties: Properties,
     lanes: RwLock<Vec<Arc<Lane>>>,
+    /// Frees what several streams have worked on.
+    graves: Arc<driver::Stream>,
     events: Mutex<Events<driver::Event>>,
     staging: Staging,
     functions: Functions,
     lt: Lt,
+    /// Why work between ranks was broken off, if it was: what is in memory then means nothing.
+    broken_off: OnceLock<LinkError>,
     context: Arc<Context>,
 }
 
@@ -57,10 +62,12 @@ impl CudaDevice {
         Ok(Self {
             properties: Properties { name, memory_bytes },
             lanes: RwLock::default(),
+            graves: driver::Stream::new(&context)?,
             events: Mutex::default(),
             staging: Staging::new(context.clone()),
             functions: Functions::new(context.clone(), Cubins::new(found)),
             lt: Lt::new(&context)?,
+            broken_off: OnceLock::new(),
             context,
         })
     }
@@ -77,6 +84,11 @@ impl CudaDevice {
         &self.staging
     }
 
+    /// From now on whoever waits gets `error`, and no bytes.
+    pub(crate) fn break_off(&self, error: &LinkError) {
+        let _ = self.broken_off.set(error.clone());
+    }
+
     pub(crate) fn lt(&self) -> &Lt {
         &self.lt
     }
@@ -90,12 +102,18 @@ impl CudaDevice {
         for lane in self.all_lanes() {
             lane.stream.synchronize().map_err(failed("alloc"))?;
         }
+        self.graves.synchronize().map_err(failed("alloc"))?;
         self.context.trim().map_err(failed("alloc"))?;
         if let Some(block) = allocate()? {
             return Ok(block);
         }
         let available = self.context.available().map_err(failed("alloc"))?;
         Err(DeviceError::OutOfMemory { label, bytes, available })
+    }
+
+    /// A block as memory for views.
+    pub(crate) fn memory(&self, block: Block) -> Arc<CudaMemory> {
+        Arc::new(CudaMemory::new(block, &self.graves))
     }
 
     /// What matrix products on a stream work in.
@@ -110,7 +128,7 @@ impl CudaDevice {
         Ok(block)
     }
 
-    fn lane(&self, operation: &'static str, stream: Stream) -> Result<Arc<Lane>> {
+    pub(crate) fn lane(&self, operation: &'static str, stream: Stream) -> Result<Arc<Lane>> {
         // The list stays whole after a panic elsewhere: it only grows, in one step.
         let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
         let lane = lanes.get(stream.0 as usize).cloned();
@@ -127,10 +145,19 @@ impl CudaDevice {
     }
 
     /// A view of this device's memory, told of work on a stream.
-    fn bind<'a>(&self, operation: &'static str, lane: &Lane, view: &'a View) -> Result<Bound<'a>> {
+    pub(crate) fn bind<'a>(
+        &self,
+        operation: &'static str,
+        lane: &Lane,
+        view: &'a View,
+    ) -> Result<Bound<'a>> {
         let bound = bind(view, operation, &self.context)?;
         bound.visit(&lane.stream).map_err(failed(operation))?;
         Ok(bound)
+    }
+
+    fn expect_whole(&self) -> Result<()> {
+        self.broken_off.get().map_or(Ok(()), |error| Err(error.clone().into()))
     }
 }
 
@@ -159,7 +186,7 @@ impl Device for CudaDevice {
 
     fn alloc(&self, stream: Stream, bytes: usize, label: Label) -> Result<Arc<dyn Memory>> {
         let lane = self.lane("alloc", stream)?;
-        Ok(Arc::new(CudaMemory::new(self.block(&lane, bytes, label)?)))
+        Ok(self.memory(self.block(&lane, bytes, label)?))
     }
 
     fn launch(&self, stream: Stream, launches: &[Launch]) -> Result<()> {
@@ -186,7 +213,8 @@ impl Device for CudaDevice {
         let lane = self.lane("download", stream)?;
         expect_length("download", from.bytes(), to.len())?;
         let bound = self.bind("download", &lane, from)?;
-        lane.stream.download(bound.part(), to).map_err(failed("download"))
+        lane.stream.download(bound.part(), to).map_err(failed("download"))?;
+        self.expect_whole()
     }
 
     fn record(&self, stream: Stream) -> Result<Event> {
@@ -207,7 +235,8 @@ impl Device for CudaDevice {
 
     fn synchronize(&self, stream: Stream) -> Result<()> {
         let lane = self.lane("synchronize", stream)?;
-        lane.stream.synchronize().map_err(failed("synchronize"))
+        lane.stream.synchronize().map_err(failed("synchronize"))?;
+        self.expect_whole()
     }
 }
 

@@ -144,10 +144,7 @@ impl CudaDevice {
         let laid = lane.stream.clear(to);
         let laid = laid.and_then(|()| lane.stream.spread(from.part(), to, width, pitch));
         laid.map_err(failed(kernel.name))?;
-        Ok(Laid::Anew(Scratch {
-            address: block.address(),
-            _memory: Arc::new(CudaMemory::new(block)),
-        }))
+        Ok(Laid::Anew(Scratch { address: block.address(), _memory: self.memory(block) }))
     }
 
     /// Turned by the kernel of that name.
@@ -174,7 +171,7 @@ impl CudaDevice {
     fn scratch(&self, lane: &Lane, elements: usize) -> Result<(Scratch, Tensor)> {
         let block = self.block(lane, elements * FACTOR, SCRATCH)?;
         let address = block.address();
-        let memory = Arc::new(CudaMemory::new(block));
+        let memory = self.memory(block);
         let view = View::new(memory.clone(), DType::F32, elements);
         Ok((Scratch { address, _memory: memory }, Tensor::new(view, elements.into())))
     }

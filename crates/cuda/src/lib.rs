@@ -31,9 +31,15 @@
 //! # Order and memory
 //!
 //! A stream is CUDA's. Memory is allocated and freed in the order of the stream that it was allocated for; a launch on
-//! another stream starts after the allocation, and freeing waits, on the GPU, for every stream that worked on it.
+//! another stream starts after the allocation, and what several streams have worked on is freed by one for that alone,
+//! which waits, on the GPU, for all of them.
 //! Uploads go by way of pinned memory. What waits for work: `download`, `synchronize`, the drop of the device, an
 //! allocation that finds no memory before it gives up, and an upload when 256 MiB of earlier ones are still under way.
+//!
+//! # Several GPUs
+//!
+//! [`NcclLink`] connects ranks, each with a GPU of its own. NCCL is loaded by `nccl-rs`; how its unique id comes to all
+//! ranks is the caller's business.
 //!
 //! # Limits
 //!
@@ -55,6 +61,7 @@ mod libraries;
 mod lt;
 mod matmul;
 mod memory;
+mod nccl;
 mod nvrtc;
 mod point;
 mod staging;
@@ -64,4 +71,5 @@ pub use device::CudaDevice;
 pub use error::{Code, Error, Version};
 pub use find::{Cuda, Options};
 pub use matmul::{Factor, Lay, MatmulPlan, Matrix, Scale, ScaleMode};
+pub use nccl::{GiveUp, NcclLink, NcclOptions, Seat};
 pub use nvrtc::Nvrtc;

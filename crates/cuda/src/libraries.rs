@@ -118,6 +118,10 @@ fn choose(listings: &[(&Path, Vec<String>)]) -> Vec<PathBuf> {
     if let Some((folder, _, major)) = newest(listings, "libcublasLt.so") {
         paths.push(folder.join(format!("libcublasLt.so.{major}")));
     }
+    // Not called here, but found by its name from then on.
+    if let Some((folder, _, major)) = newest_of(listings, "libnccl.so", &[2]) {
+        paths.push(folder.join(format!("libnccl.so.{major}")));
+    }
     paths
 }
 
@@ -125,8 +129,17 @@ fn newest<'a>(
     listings: &'a [(&'a Path, Vec<String>)],
     stem: &str,
 ) -> Option<(&'a Path, &'a [String], u32)> {
+    newest_of(listings, stem, &MAJORS)
+}
+
+/// The first of `majors` in the first folder that has one.
+fn newest_of<'a>(
+    listings: &'a [(&'a Path, Vec<String>)],
+    stem: &str,
+    majors: &[u32],
+) -> Option<(&'a Path, &'a [String], u32)> {
     let major = |names: &[String]| {
-        MAJORS.into_iter().find(|major| names.contains(&format!("{stem}.{major}")))
+        majors.iter().copied().find(|major| names.contains(&format!("{stem}.{major}")))
     };
     listings.iter().find_map(|(folder, names)| Some((*folder, &**names, major(names)?)))
 }
@@ -193,6 +206,13 @@ mod tests {
         assert_eq!(chosen(&[("a", &both)]), ["a/libnvrtc.so.13"]);
         let folders: &[(&str, &[&str])] = &[("a", &["libnvrtc.so.12"]), ("b", &["libnvrtc.so.13"])];
         assert_eq!(chosen(folders), ["a/libnvrtc.so.12"]);
+    }
+
+    #[test]
+    fn nccl_has_a_folder_of_its_own_in_wheels() {
+        let folders: &[(&str, &[&str])] =
+            &[("cu13", &["libcublasLt.so.13"]), ("nccl", &["libnccl.so.2"])];
+        assert_eq!(chosen(folders), ["cu13/libcublasLt.so.13", "nccl/libnccl.so.2"]);
     }
 
     #[test]

@@ -13,8 +13,9 @@ use crate::{
     error::Result,
 };
 
-/// Memory of a CUDA device. When it is dropped its own stream frees it, after the work of every stream on it; nobody
-/// waits.
+/// Memory of a CUDA device. When it is dropped its own stream frees it. If others have worked on it as well, a stream
+/// for that alone does, after all of them: nobody waits, not even its own stream, which would hold up later work behind
+/// what waits for other GPUs.
 #[derive(Debug)]
 pub(crate) struct CudaMemory {
     /// There until it is dropped.
@@ -22,11 +23,14 @@ pub(crate) struct CudaMemory {
     bytes: usize,
     /// The streams that work was enqueued on, beside its own.
     visitors: Mutex<Vec<Arc<Stream>>>,
+    /// The stream that frees what others have worked on.
+    graves: Arc<Stream>,
 }
 
 impl CudaMemory {
-    pub(crate) fn new(block: Block) -> Self {
-        Self { bytes: block.bytes(), block: Some(block), visitors: Mutex::default() }
+    pub(crate) fn new(block: Block, graves: &Arc<Stream>) -> Self {
+        let (bytes, visitors, graves) = (block.bytes(), Mutex::default(), graves.clone());
+        Self { block: Some(block), bytes, visitors, graves }
     }
 
     /// Announces work on `stream`: it starts after the allocation, and freeing waits for it.
@@ -58,13 +62,18 @@ impl Memory for CudaMemory {
 
 impl Drop for CudaMemory {
     fn drop(&mut self) {
-        let Some(block) = self.block.take() else { return };
+        let Some(mut block) = self.block.take() else { return };
         let visitors = self.visitors.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let home = block.stream().clone();
-        let waits = visitors.iter().try_for_each(|visitor| home.wait(&visitor.record()?));
-        // Where streams fail nothing is known of the work on it, so it is never given to anybody else.
-        if waits.is_err() {
-            mem::forget(block);
+        if visitors.is_empty() {
+            return;
+        }
+        visitors.push(block.stream().clone());
+        let graves = &self.graves;
+        let waits = visitors.iter().try_for_each(|visitor| graves.wait(&visitor.record()?));
+        match waits {
+            Ok(()) => block.free_on(graves),
+            // Where streams fail nothing is known of the work on it, so it is never given to anybody else.
+            Err(_) => mem::forget(block),
         }
     }
 }

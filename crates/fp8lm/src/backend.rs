@@ -15,8 +15,8 @@ pub(crate) enum Backend {
     Cpu,
     /// The CUDA kernels on the CPU.
     Host,
-    /// A GPU, by its number.
-    Cuda(usize),
+    /// A GPU, by its number; by default that of the process among those that a launcher has started on this node.
+    Cuda(Option<usize>),
 }
 
 impl Backend {
@@ -25,8 +25,19 @@ impl Backend {
         Ok(match self {
             Backend::Cpu => Arc::new(Emulator::new(options)),
             Backend::Host => Arc::new(HostKernels::with(Emulator::new(options), &host_options())?),
-            Backend::Cuda(ordinal) => Arc::new(CudaDevice::with(&find_cuda(folders)?, *ordinal)?),
+            Backend::Cuda(_) => Arc::new(CudaDevice::with(&find_cuda(folders)?, self.gpu()?)?),
         })
+    }
+
+    /// The number of the GPU, the first if there is nobody to share them with.
+    pub(crate) fn gpu(&self) -> Result<usize> {
+        match self {
+            Backend::Cuda(Some(ordinal)) => Ok(*ordinal),
+            _ => {
+                let identity = fp8lm_rendezvous::discover(&|name| env::var(name).ok())?;
+                Ok(identity.map_or(0, |identity| identity.local_rank))
+            }
+        }
     }
 
     /// Whether it is not the CPU.
@@ -64,8 +75,9 @@ impl FromStr for Backend {
         match (text, ordinal) {
             ("cpu", _) => Ok(Backend::Cpu),
             ("host", _) => Ok(Backend::Host),
-            (_, Some(ordinal)) => Ok(Backend::Cuda(ordinal)),
-            _ => Err("expected cpu, host or cuda:N with the number of a GPU".into()),
+            ("cuda", _) => Ok(Backend::Cuda(None)),
+            (_, Some(ordinal)) => Ok(Backend::Cuda(Some(ordinal))),
+            _ => Err("expected cpu, host, cuda or cuda:N with the number of a GPU".into()),
         }
     }
 }
@@ -75,7 +87,8 @@ impl fmt::Display for Backend {
         match self {
             Backend::Cpu => f.write_str("cpu"),
             Backend::Host => f.write_str("host"),
-            Backend::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+            Backend::Cuda(None) => f.write_str("cuda"),
+            Backend::Cuda(Some(ordinal)) => write!(f, "cuda:{ordinal}"),
         }
     }
 }

@@ -115,12 +115,15 @@ pub(crate) enum LinkKind {
     Threads,
     /// Processes that a launcher has started, and messages of MPI.
     Mpi,
+    /// Processes that a launcher has started, each with a GPU, and NCCL.
+    Nccl,
 }
 
 /// Which device computes.
 #[derive(Args, Debug)]
 pub(crate) struct DeviceArgs {
-    /// The device: `cpu`, the emulator; `host`, the CUDA kernels on the CPU; or `cuda:N`, a GPU.
+    /// The device: `cpu`, the emulator; `host`, the CUDA kernels on the CPU; `cuda:N`, a GPU; or `cuda`, the GPU with
+    /// the process's number among those of its node.
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     pub(crate) device: Backend,
     #[command(flatten)]

@@ -19,7 +19,7 @@ use crate::{
 pub(crate) fn run(args: &LibraryArgs) -> Result<ExitCode> {
     let mut rows = vec![["device", "memory", "what"].map(String::from)];
     let gpus = find_cuda(&args.folders).and_then(|cuda| cuda.devices());
-    let gpus = (0..gpus.unwrap_or(1).max(1)).map(Backend::Cuda);
+    let gpus = (0..gpus.unwrap_or(1).max(1)).map(|ordinal| Backend::Cuda(Some(ordinal)));
     let devices = [Backend::Cpu, Backend::Host].into_iter().chain(gpus);
     rows.extend(devices.map(|device| row(&device, &args.folders)));
     let mut out = io::stdout().lock();

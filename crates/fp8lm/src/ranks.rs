@@ -5,6 +5,7 @@ mod mpi;
 #[cfg(not(feature = "mpi"))]
 #[path = "ranks/without_mpi.rs"]
 mod mpi;
+mod nccl;
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub(crate) fn run<T: Send>(
     match args.link {
         LinkKind::Threads => threads(args, plan, body),
         LinkKind::Mpi => mpi::run(args, plan, body),
+        LinkKind::Nccl => nccl::run(args, plan, body),
     }
 }
 

@@ -65,8 +65,8 @@ impl Card {
         nccl: &Result<Nccl, String>,
         id: &[u8],
     ) -> Self {
-        let gpu =
-            Backend::Cuda(identity.local_rank).open(Options::default(), &args.libraries.folders);
+        let gpu = Backend::Cuda(Some(identity.local_rank))
+            .open(Options::default(), &args.libraries.folders);
         let found = nccl.as_ref();
         Self {
             host: gethostname::gethostname().to_string_lossy().into_owned(),

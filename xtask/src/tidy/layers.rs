@@ -62,7 +62,10 @@ const LAYERS: &[Layer] = &[
         name: "fp8lm-conformance",
         may_use: &["fp8lm-formats", "fp8lm-device", "fp8lm-kernels"],
     },
-    Layer { name: "fp8lm-cuda", may_use: &["fp8lm-formats", "fp8lm-device", "fp8lm-kernels"] },
+    Layer {
+        name: "fp8lm-cuda",
+        may_use: &["fp8lm-formats", "fp8lm-device", "fp8lm-kernels", "nccl-rs"],
+    },
     Layer { name: "fp8lm-host", may_use: &["fp8lm-device", "fp8lm-kernels", EMULATOR] },
     Layer {
         name: "fp8lm",

@@ -109,6 +109,7 @@ const UNSAFE: &[&str] = &[
     "crates/cuda/src/libraries.rs",
     "crates/cuda/src/lt.rs",
     "crates/cuda/src/lt/descriptors.rs",
+    "crates/cuda/src/nccl/calls.rs",
     "crates/cuda/src/nvrtc.rs",
     "crates/cuda/src/staging.rs",
     "crates/data/src/storage.rs",

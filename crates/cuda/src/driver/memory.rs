@@ -86,6 +86,11 @@ impl Block {
         self.bytes
     }
 
+    /// Has another stream free it, which has waited for all work on it.
+    pub(crate) fn free_on(&mut self, stream: &Arc<Stream>) {
+        self.stream = stream.clone();
+    }
+
     /// The stream that it is freed on.
     pub(crate) fn stream(&self) -> &Arc<Stream> {
         &self.stream

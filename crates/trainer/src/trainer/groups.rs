@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fp8lm_collectives::{Channel, Composed, Traffic};
-use fp8lm_device::{Alone, Collectives, Queue};
+use fp8lm_device::{Alone, Collectives, Link, Queue};
 use fp8lm_parallel::{Axis, Coordinate, PIPELINE, SCALARS};
 
 use crate::{Place, Plan, Result, config::ParallelConfig, plan::Layout};
@@ -33,7 +33,9 @@ impl Groups {
         let composed = composed(place, queue, plan)?;
         let split = |members: &[usize]| -> Result<Arc<dyn Collectives>> {
             match &composed {
-                Some(world) if members.len() > 1 => Ok(world.labelled(SCALARS).split(members)?),
+                Some(world) if members.len() > 1 || place.ranks() == 1 => {
+                    Ok(world.labelled(SCALARS).split(members)?)
+                }
                 _ => Ok(Arc::new(Alone)),
             }
         };
@@ -68,9 +70,11 @@ impl Groups {
     }
 }
 
-/// All ranks as a group, if there are several.
+/// All ranks as a group, if there are several. A library that connects ranks is used by one as well, which shows that
+/// it changes no bit.
 fn composed(place: &Place, queue: &Queue, plan: &Plan) -> Result<Option<Composed>> {
-    let Some(link) = place.link.as_ref().filter(|link| link.size() > 1) else { return Ok(None) };
+    let is_used = |link: &&Arc<dyn Link>| link.size() > 1 || link.native(queue).is_some();
+    let Some(link) = place.link.as_ref().filter(is_used) else { return Ok(None) };
     let ParallelConfig { algorithm, fp8_ring_ranks, .. } = plan.config().parallel;
     let world = Composed::new(link.clone(), queue, algorithm)?;
     Ok(Some(world.with_fp8_ring_ranks(fp8_ring_ranks)))

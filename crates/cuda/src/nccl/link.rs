@@ -1,0 +1,294 @@
+//! A rank's link over NCCL.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use fp8lm_device::{
+    Collectives, DType, Device, Error as DeviceError, Label, Link, LinkError, Queue, Result,
+    Stream, Tag, Transfer, View,
+};
+use nccl_rs::{Communicator, Nccl};
+
+use super::{
+    NcclOptions, Seat,
+    calls::Calls,
+    collectives::NcclCollectives,
+    comm::Comm,
+    exchange::Sorted,
+    operation::Operation,
+    world::{Shared, World},
+};
+use crate::{CudaDevice, device::Lane, memory::Bound};
+
+/// One end of a link between GPUs, each of which has a rank of its own.
+///
+/// An exchange is one group of sends and receives on its stream. Groups that the link is split into have communicators
+/// of their own. A link for messages has one for each of its ranks, which carries what that rank sends: NCCL does what
+/// is on one communicator in the order of calls, whatever the streams, and so a rank that sends would hold up what it
+/// receives.
+///
+/// # Failures
+/// NCCL carries no names. Ranks in different collectives wait for one another, or get other bytes than they meant to,
+/// and where they wait a watchdog ends it: its error names the rank, what it does, and with whom. Other ranks learn of
+/// a failure from NCCL, or by their own watchdog. Whatever waits for the device then fails with the same error.
+#[derive(Clone, Debug)]
+pub struct NcclLink {
+    world: Arc<World>,
+    lines: Lines,
+    rank: usize,
+    /// What this rank sent to itself and has not received yet.
+    kept: Arc<Mutex<VecDeque<View>>>,
+}
+
+/// What carries transfers.
+#[derive(Clone, Debug)]
+enum Lines {
+    /// One communicator.
+    Group(Arc<Comm>),
+    /// One for what each rank sends, all of them with the same ranks.
+    Channel(Vec<Arc<Comm>>),
+}
+
+impl NcclLink {
+    /// Joins all other ranks, and waits until they have come. The device is this rank's, and no other rank has it.
+    ///
+    /// # Errors
+    /// If NCCL is too old, or refuses, or not all ranks have joined when the time is up.
+    pub fn join(
+        nccl: &Nccl,
+        device: &Arc<CudaDevice>,
+        seat: &Seat,
+        options: NcclOptions,
+    ) -> Result<Self> {
+        let (world, comm) = World::join(nccl, device, seat, options)?;
+        let (lines, kept) = (Lines::Group(comm), Arc::default());
+        Ok(Self { world: Arc::new(world), lines, rank: seat.rank, kept })
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        self.world.shared()
+    }
+
+    pub(super) fn device(&self) -> &Arc<CudaDevice> {
+        &self.shared().device
+    }
+
+    /// The communicator of a group.
+    pub(super) fn comm(&self) -> &Arc<Comm> {
+        match &self.lines {
+            Lines::Group(comm) => comm,
+            Lines::Channel(comms) => &comms[0],
+        }
+    }
+
+    /// The ranks of a call, as those of the world.
+    pub(super) fn operation(&self, tag: Tag, peers: &[usize]) -> Operation {
+        let members = self.comm().members();
+        Operation { tag, peers: peers.iter().map(|peer| members[*peer]).collect() }
+    }
+
+    /// All ranks but this one.
+    pub(super) fn others(&self) -> Vec<usize> {
+        (0..self.size()).filter(|rank| *rank != self.rank).collect()
+    }
+
+    /// A communicator among `members`, ranks of this link. All ranks of the link make theirs at the same time.
+    fn split_comm(&self, from: &Arc<Comm>, members: &[usize]) -> Result<Arc<Comm>> {
+        let place = self.expect_members(members)?;
+        // Groups are disjoint, so each has another lowest rank.
+        let color = members.iter().min().copied();
+        let shared = self.shared();
+        shared.check()?;
+        let world_members: Vec<_> = members.iter().map(|member| from.members()[*member]).collect();
+        let operation = Operation::making(&world_members);
+        self.device().context().bind().map_err(crate::error::failed("split"))?;
+        let new = match from.with(|communicator| communicator.split(color, place, None)) {
+            Some(Ok(Some(new))) => shared.add(new, world_members),
+            Some(Err(error)) => {
+                return Err(shared.fail(operation.failed(shared.rank, error.to_string())));
+            }
+            Some(Ok(None)) | None => {
+                shared.check()?;
+                return Err(shared.fail(operation.failed(shared.rank, GONE.into())));
+            }
+        };
+        // The new one comes into being when the old one is ready.
+        shared.settle(from, &operation, from.with(Communicator::async_error))?;
+        shared.settle(&new, &operation, new.with(Communicator::async_error))?;
+        Ok(new)
+    }
+
+    /// Each of `members` is a rank, and stands there once; this rank is one of them. Its new rank.
+    fn expect_members(&self, members: &[usize]) -> Result<usize> {
+        let failed = |text: String| DeviceError::Failed { operation: "split", source: text.into() };
+        for (index, member) in members.iter().enumerate() {
+            self.expect_rank("split", *member)?;
+            if members[..index].contains(member) {
+                return Err(failed(format!("rank {member} is in {members:?} twice")));
+            }
+        }
+        let place = members.iter().position(|member| *member == self.rank);
+        place.ok_or_else(|| failed(format!("rank {} is not in {members:?}", self.rank)))
+    }
+
+    pub(super) fn expect_rank(&self, operation: &'static str, rank: usize) -> Result<()> {
+        if rank < self.size() {
+            return Ok(());
+        }
+        let source = format!("there is no rank {rank} among {}", self.size()).into();
+        Err(DeviceError::Failed { operation, source })
+    }
+
+    /// NCCL connects two ranks at their first transfer, and then one waits for the other. For messages that must not
+    /// be, so all exchange a byte now.
+    fn connect(&self) -> Result<()> {
+        let (device, size) = (self.device(), self.size());
+        let stream = device.stream()?;
+        let memory = device.alloc(stream, size, CONNECTING)?;
+        let bytes = View::new(memory, DType::U8, size);
+        let making = Operation::making(self.comm().members());
+        for from in 0..size {
+            let byte = |rank| bytes.slice(rank, 1);
+            let transfers = match from == self.rank {
+                true => {
+                    let send = |peer| Transfer::Send { peer, from: byte(peer) };
+                    self.others().into_iter().map(send).collect()
+                }
+                false => vec![Transfer::Receive { peer: from, to: byte(from) }],
+            };
+            let number = from as u64;
+            self.exchange(stream, Tag { number, ..making.tag }, &transfers)?;
+        }
+        Ok(())
+    }
+
+    /// Has NCCL carry transfers, those of one communicator as one group.
+    fn carry(&self, lane: &Lane, tag: Tag, sorted: &Sorted<'_>) -> Result<()> {
+        match &self.lines {
+            Lines::Group(comm) => self.carry_on(comm, lane, tag, &sorted.carried),
+            Lines::Channel(comms) => comms.iter().enumerate().try_for_each(|(sender, comm)| {
+                let is_theirs = |transfer: &&Transfer| match transfer {
+                    Transfer::Send { .. } => sender == self.rank,
+                    Transfer::Receive { peer, .. } => sender == *peer,
+                };
+                let theirs: Vec<_> = sorted.carried.iter().copied().filter(is_theirs).collect();
+                self.carry_on(comm, lane, tag, &theirs)
+            }),
+        }
+    }
+
+    fn carry_on<'t>(
+        &self,
+        comm: &Arc<Comm>,
+        lane: &Lane,
+        tag: Tag,
+        transfers: &[&'t Transfer],
+    ) -> Result<()> {
+        if transfers.is_empty() {
+            return Ok(());
+        }
+        let bind = |view: &'t View| self.device().bind("exchange", lane, view);
+        let (mut sends, mut receives) = (Vec::new(), Vec::new());
+        for transfer in transfers {
+            match transfer {
+                Transfer::Send { peer, from } => sends.push((bind(from)?, *peer)),
+                Transfer::Receive { peer, to } => receives.push((bind(to)?, *peer)),
+            }
+        }
+        let mut peers: Vec<_> = transfers.iter().map(|transfer| transfer.peer()).collect();
+        peers.sort_unstable();
+        peers.dedup();
+        let operation = self.operation(tag, &peers);
+        self.shared().enqueue(comm, lane, operation, |calls| all_at_once(calls, &sends, &receives))
+    }
+
+    /// What this rank sends to itself in one call and receives in another: kept in between.
+    fn turn_round(&self, stream: Stream, sorted: &Sorted<'_>) -> Result<()> {
+        let device = self.device();
+        // The list stays whole after a panic elsewhere: each operation on it is one call.
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        for to in &sorted.given {
+            let Some(from) = kept.pop_front() else {
+                let source = format!("rank {} has sent nothing to itself", self.rank).into();
+                return Err(DeviceError::Failed { operation: "exchange", source });
+            };
+            device.copy(stream, &from, to)?;
+        }
+        for from in &sorted.kept {
+            let memory = device.alloc(stream, from.bytes(), CONNECTING)?;
+            let copy = View::new(memory, from.dtype(), from.elements());
+            device.copy(stream, from, &copy)?;
+            kept.push_back(copy);
+        }
+        Ok(())
+    }
+}
+
+impl Link for NcclLink {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.comm().members().len()
+    }
+
+    fn exchange(&self, stream: Stream, tag: Tag, transfers: &[Transfer]) -> Result<()> {
+        self.shared().check()?;
+        transfers.iter().try_for_each(|transfer| self.expect_rank("exchange", transfer.peer()))?;
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let sorted = Sorted::new(self.rank, transfers, kept);
+        let lane = self.device().lane("exchange", stream)?;
+        self.turn_round(stream, &sorted)?;
+        self.carry(&lane, tag, &sorted)
+    }
+
+    /// A group of all ranks in their order is this one again, on the same communicator.
+    fn split(&self, members: &[usize]) -> Result<Arc<dyn Link>> {
+        let rank = self.expect_members(members)?;
+        if members.iter().copied().eq(0..self.size()) {
+            return Ok(Arc::new(self.clone()));
+        }
+        let lines = Lines::Group(self.split_comm(self.comm(), members)?);
+        Ok(Arc::new(Self { world: self.world.clone(), lines, rank, kept: Arc::default() }))
+    }
+
+    fn channel(&self, members: &[usize]) -> Result<Arc<dyn Link>> {
+        let rank = self.expect_members(members)?;
+        let first = self.split_comm(self.comm(), members)?;
+        let (world, kept) = (self.world.clone(), Arc::default());
+        let mut link = Self { world, lines: Lines::Group(first.clone()), rank, kept };
+        let everybody: Vec<_> = (0..members.len()).collect();
+        let mut comms = vec![first.clone()];
+        for _ in 1..members.len() {
+            comms.push(link.split_comm(&first, &everybody)?);
+        }
+        link.lines = Lines::Channel(comms);
+        link.connect()?;
+        Ok(Arc::new(link))
+    }
+
+    fn native(&self, queue: &Queue) -> Option<Arc<dyn Collectives>> {
+        Some(Arc::new(NcclCollectives::new(self.clone(), queue.clone())))
+    }
+
+    /// Ends this rank's work. Other ranks hear of it from NCCL, and not why.
+    fn abort(&self, error: LinkError) {
+        let _ = self.shared().fail(error);
+    }
+}
+
+/// Transfers that go on all at once, as they are in one group.
+fn all_at_once(
+    calls: &Calls<'_>,
+    sends: &[(Bound<'_>, usize)],
+    receives: &[(Bound<'_>, usize)],
+) -> nccl_rs::Result<()> {
+    sends.iter().try_for_each(|(from, peer)| calls.send(from, *peer))?;
+    receives.iter().try_for_each(|(to, peer)| calls.receive(to, *peer))
+}
+
+const CONNECTING: Label = Label("communication");
+const GONE: &str = "its communicator is gone";
