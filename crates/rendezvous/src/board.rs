@@ -38,25 +38,36 @@ impl Board {
         Self { world_size, restarts, state, changed: Condvar::new() }
     }
 
-    /// Gives a rank to a process.
+    /// Gives a rank to a process. As long as not all have met, another that has it may have ended: that shows within a
+    /// slice of time, and until then nobody is refused.
     pub(crate) fn claim(&self, claim: &Claim, peer: Peer) -> Result<()> {
-        let Claim { rank, world_size, restarts, .. } = *claim;
         let mut state = self.lock();
-        let result = match state.members.get(rank).copied() {
-            _ if restarts != self.restarts => {
-                Err(Error::Restarts { rank, claimed: restarts, expected: self.restarts })
-            }
-            Some(member) if world_size == self.world_size => match member {
-                Some(first) => Err(Error::Claimed { rank, first, second: peer }),
-                None => state.failure.clone().map_or(Ok(()), Err),
-            },
-            _ => Err(Error::WorldSize { rank, claimed: world_size, expected: self.world_size }),
-        };
+        let mut result = self.check(&state, claim, peer);
+        if matches!(result, Err(Error::Claimed { rank: 1.., .. })) && !state.has_met {
+            let caller = Caller { rank: claim.rank, wait: 2 * SLICE, is_alive: &|| true };
+            let is_free = |state: &State| state.members[claim.rank].is_none().then_some(());
+            state = self.wait(state, &caller, is_free).0;
+            result = self.check(&state, claim, peer);
+        }
         match result {
-            Ok(()) => state.members[rank] = Some(peer),
+            Ok(()) => state.members[claim.rank] = Some(peer),
             Err(_) => state.refusals.claim += 1,
         }
         result
+    }
+
+    fn check(&self, state: &State, claim: &Claim, second: Peer) -> Result<()> {
+        let Claim { rank, world_size, restarts, .. } = *claim;
+        if restarts != self.restarts {
+            return Err(Error::Restarts { rank, claimed: restarts, expected: self.restarts });
+        }
+        match state.members.get(rank) {
+            Some(&member) if world_size == self.world_size => match member {
+                Some(first) => Err(Error::Claimed { rank, first, second }),
+                None => state.failure.clone().map_or(Ok(()), Err),
+            },
+            _ => Err(Error::WorldSize { rank, claimed: world_size, expected: self.world_size }),
+        }
     }
 
     /// Notes that a connection was refused.

@@ -80,3 +80,8 @@ pub use identity::{Address, Identity, Launcher, Node};
 pub use ranks::{Peer, Ranks, Refusals};
 pub use store::{Options, Store};
 pub use token::Token;
+
+/// The README's example runs too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -6,6 +6,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -168,6 +169,31 @@ fn what_a_job_lacks_is_one_sentence() {
     assert!(nowhere.contains("set MASTER_ADDR to its host and MASTER_PORT"), "{nowhere}");
 }
 
+/// Started by a real `mpirun`, ranks have its variables.
+#[test]
+fn ranks_of_mpirun_meet() {
+    if Command::new("mpirun").arg("--version").output().is_err() {
+        return skip("ranks of mpirun", "there is no mpirun");
+    }
+    let job = Job::new(3, "30");
+    let mut mpirun = Command::new("mpirun");
+    mpirun.args(["-n", "3", env!("CARGO_BIN_EXE_fp8lm"), "rendezvous", "--timeout", job.timeout]);
+    mpirun
+        .env("MASTER_ADDR", "127.0.0.1")
+        .env("MASTER_PORT", job.port.to_string())
+        .env("FP8LM_TOKEN", TOKEN);
+    // As root, and on as few cores as there are.
+    mpirun.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+    mpirun.env("OMPI_MCA_rmaps_base_oversubscribe", "1");
+    let output = mpirun.output().unwrap();
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{table}{}", stderr(&output));
+    let launcher = ["Open MPI", "PMI"]
+        .into_iter()
+        .find(|name| table.contains(&format!("3 ranks of {name} met in ")));
+    assert!(launcher.is_some(), "{table}");
+}
+
 /// The unique id that the real library makes in one process goes through the store to the others, which have the same
 /// bytes then: each prints its own hash of them.
 #[test]
@@ -190,8 +216,7 @@ fn a_unique_id_of_the_real_nccl_goes_round() {
     assert_ne!(hashes[0], hashes[1], "every job has an id of its own");
 }
 
-/// The folder of NCCL's library: of the file that `FP8LM_NCCL` names, or else the system's. Without one, the test is
-/// skipped, and says so past the harness.
+/// The folder of NCCL's library: of the file that `FP8LM_NCCL` names, or else the system's.
 fn nccl() -> Option<PathBuf> {
     let system = || env::var_os("LD_LIBRARY_PATH").map(PathBuf::from).unwrap_or_default();
     let folder = match env::var_os("FP8LM_NCCL") {
@@ -200,11 +225,16 @@ fn nccl() -> Option<PathBuf> {
     };
     let found = nccl_rs::Nccl::load().is_ok() || folder.join("libnccl.so.2").exists();
     if !found {
-        let why = "there is no NCCL library: FP8LM_NCCL may name one";
-        writeln!(io::stderr(), "skipped so far: 1; the unique id of the real NCCL: {why}")
-            .expect("stderr is open");
+        skip("the unique id of the real NCCL", "there is no NCCL library: FP8LM_NCCL may name one");
     }
     found.then_some(folder)
+}
+
+/// Counts and prints, past the harness, that something cannot be tested here.
+fn skip(what: &str, why: &str) {
+    static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+    let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+    writeln!(io::stderr(), "skipped so far: {count}; {what}: {why}").expect("stderr is open");
 }
 
 const TOKEN: &str = "a secret of this test's job";

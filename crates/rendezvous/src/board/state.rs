@@ -18,12 +18,12 @@ pub(super) struct State {
     /// What ended the work of all: whoever waits gets it.
     pub(super) failure: Option<Error>,
     pub(super) refusals: Refusals,
+    /// Whether all ranks have met.
+    pub(super) has_met: bool,
     /// Ranks that have said that they go.
     left: BTreeSet<usize>,
     /// Barriers that some have entered, and not all.
     rounds: BTreeMap<String, Round>,
-    /// Whether all ranks have met.
-    has_met: bool,
     /// Bytes of keys and values.
     stored: usize,
 }

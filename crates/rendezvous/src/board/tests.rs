@@ -51,6 +51,15 @@ fn before_all_have_met_a_rank_may_be_replaced() {
     board.claim(&claim(1), THERE).unwrap();
     board.lose(1);
     board.claim(&claim(1), THERE).unwrap();
+    // Nobody has noticed yet that the process has ended.
+    thread::scope(|scope| {
+        let again = scope.spawn(|| board.claim(&claim(1), HERE));
+        thread::sleep(Duration::from_millis(50));
+        board.lose(1);
+        again.join().unwrap().unwrap();
+    });
+    let taken = Error::Claimed { rank: 1, first: HERE, second: THERE };
+    assert_eq!(board.claim(&claim(1), THERE), Err(taken));
 }
 
 #[test]
