@@ -43,9 +43,10 @@ fn is_same(undisturbed: &Path, run: &Path, step: usize) -> Result<bool> {
     compare::run(undisturbed, run)
 }
 
-/// The program as the tests have it, so that it is not built once more.
+/// The program. All tests are built with it, as they have been before this one: under other features of what they alone
+/// depend on, part of it would be built once more.
 fn program() -> Result<PathBuf> {
-    let build = ["build", "--workspace", "--bin", "fp8lm"];
+    let build = ["test", "--workspace", "--tests", "--no-run"];
     ensure!(succeeds(cargo(build).args(features::all()?))?, "the program does not build");
     Ok(cargo::target()?.join("debug/fp8lm"))
 }
