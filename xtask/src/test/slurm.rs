@@ -2,6 +2,7 @@
 
 mod cluster;
 mod disturb;
+mod gpus;
 
 use std::{
     fs,
@@ -18,13 +19,15 @@ use crate::{
 };
 
 /// Trains three times as a job of 4 ranks over MPI: in peace, with a rank killed, and with the time limit at hand.
+/// Before that a job for GPUs tells what it would have trained with.
 pub(super) fn check() -> Result<Outcome> {
     if let Some(missing) = features::missing_for_mpi().or_else(cluster::missing) {
         return Ok(Outcome::Skipped(missing));
     }
     let (program, cluster) = (program()?, Cluster::start()?);
+    gpus::check(&cluster)?;
     let runs = cluster.folder().join("runs");
-    let submit = |name: &str| cluster.submit(&program, &runs.join(name));
+    let submit = |name: &str| cluster.submit(&program, &runs.join(name), OPTIONS);
     let undisturbed = submit("undisturbed")?.end()?;
     ensure!(restarts(&undisturbed)? == 0, "the job that nobody disturbed was requeued");
     let killed = submit("killed")?.disturbed(disturb::kill_a_rank)?;
@@ -62,3 +65,18 @@ fn count(run: &Path, text: &str) -> Result<usize> {
     let lines = fs::read_to_string(&log).with_context(|| log.display().to_string())?;
     Ok(lines.lines().filter(|line| line.contains(text)).count())
 }
+
+/// 4 ranks; steps enough that the run is well under way when it is disturbed, and checkpoints before and after that.
+/// The time limit is far, until a test moves it to within the lead and the 30 seconds between two looks of Slurm.
+const OPTIONS: &[&str] = &[
+    "--max-restarts=2",
+    "--time=30",
+    "--signal-lead=90",
+    "--set=parallel.data=2",
+    "--set=parallel.tensor=2",
+    "--set=run.steps=24",
+    // `disturb::CHECKPOINT`, and more.
+    "--set=run.checkpoint_every=5",
+    "--set=run.evaluate_every=8",
+    "--set=run.evaluate_batches=1",
+];

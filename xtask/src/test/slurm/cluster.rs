@@ -57,14 +57,16 @@ impl Cluster {
         &self.folder
     }
 
-    /// Submits a job as users do, with the program that is built already, and does not wait for it.
-    pub(super) fn submit(&self, program: &Path, run: &Path) -> Result<Submitted<'_>> {
+    /// Submits a job as users do, with a program that is there already, and does not wait for it.
+    pub(super) fn submit(
+        &self,
+        program: &Path,
+        run: &Path,
+        options: &[&str],
+    ) -> Result<Submitted<'_>> {
         let mut launch = self.command(env::current_exe()?);
         launch.args(["launch", "slurm", "quickstart", "--wait"]);
-        launch.arg("--program").arg(program).arg("--run").arg(run).args(OPTIONS);
-        for key in CONFIGURATION {
-            launch.args(["--set", key]);
-        }
+        launch.arg("--program").arg(program).arg("--run").arg(run).args(options);
         let launch = launch.stdin(Stdio::null()).spawn()?;
         Ok(Submitted { cluster: self, run: run.to_owned(), launch })
     }
@@ -117,15 +119,3 @@ impl Submitted<'_> {
 
 /// Not all of which tell their version where no Slurm runs.
 const PROGRAMS: &[&str] = &["slurmctld", "slurmd", "munged", "sbatch", "srun", "scontrol"];
-/// A time limit that is far, until a test moves it to within the lead and the 30 seconds between two looks of Slurm.
-const OPTIONS: &[&str] = &["--max-restarts", "2", "--time", "30", "--signal-lead", "90"];
-/// 4 ranks; steps enough that the run is well under way when it is disturbed, and checkpoints before and after that.
-const CONFIGURATION: &[&str] = &[
-    "parallel.data=2",
-    "parallel.tensor=2",
-    "run.steps=24",
-    // `disturb::CHECKPOINT` and more.
-    "run.checkpoint_every=5",
-    "run.evaluate_every=8",
-    "run.evaluate_batches=1",
-];

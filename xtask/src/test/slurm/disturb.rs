@@ -26,7 +26,7 @@ pub(super) fn kill_a_rank(job: &Submitted<'_>) -> Result<()> {
 /// it; what tracks processes here wakes those that it signals.
 pub(super) fn reach_the_time_limit(job: &Submitted<'_>) -> Result<()> {
     send("STOP", &rank_in_training(job)?)?;
-    update(job, "EndTime=now+80")?;
+    update(job, "EndTime=now+100")?;
     until("the job to requeue itself", || Ok(super::restarts(&job.run)? > 0))?;
     // The time limit is the job's, and would be as near again.
     update(job, "TimeLimit=30")
@@ -89,5 +89,5 @@ fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
 pub(super) const STEPS_BEFORE: usize = 8;
 /// The last checkpoint until then.
 pub(super) const CHECKPOINT: usize = 5;
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_millis(20);
