@@ -53,6 +53,13 @@ impl Board {
             Ok(()) => state.members[claim.rank] = Some(peer),
             Err(_) => state.refusals.claim += 1,
         }
+        if let Err(error) = &result
+            && claim.restarts > self.restarts
+        {
+            // Some have been started again: this start is over, and waits for none of them.
+            state.failure.get_or_insert(error.clone());
+            self.changed.notify_all();
+        }
         result
     }
 

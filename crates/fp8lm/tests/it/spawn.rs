@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
@@ -10,9 +11,9 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::program::{fp8lm, stderr};
+use crate::program::{assert_same_run, fp8lm, stderr, succeed, train};
 
-/// A job whose processes are a shell script, with its logs in a folder of its own.
+/// A job whose processes are a shell script, with our program as its `$1`, and with its logs in a folder of its own.
 struct Job {
     folder: TempDir,
     command: Command,
@@ -23,7 +24,8 @@ impl Job {
         let folder = tempfile::tempdir().unwrap();
         let mut command = fp8lm();
         command.arg("spawn").args(options).arg("--logs").arg(folder.path().join("logs"));
-        command.args(["--", "sh", "-c", script]).current_dir(folder.path());
+        command.args(["--", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_fp8lm")]);
+        command.current_dir(folder.path());
         Self { folder, command }
     }
 
@@ -223,6 +225,71 @@ fn mpirun_starts_ranks_itself_and_lets_them_save() {
     );
     let expected = "fp8lm spawn: mpirun ended with exit code 137; starting again, 1 of 3\n";
     assert_eq!(stderr(&output), expected);
+}
+
+#[test]
+fn ranks_of_one_node_meet() {
+    let mut job = Job::new(&["--processes", "3"], "exec \"$1\" rendezvous --timeout 20");
+    let output = job.output();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(ranks(stdout(&output)), ["0", "1", "2"], "{}", stdout(&output));
+}
+
+#[test]
+fn nodes_meet_again_after_one_has_lost_a_rank() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let master = format!("127.0.0.1:{}", free.port());
+    let script = "[ $RANK = 3 ] && [ $TORCHELASTIC_RESTART_COUNT = 0 ] && { sleep 0.3; kill -9 $$; }; \
+                  exec \"$1\" rendezvous --timeout 20";
+    let node = |rank| {
+        let options =
+            ["--processes", "2", "--nodes", "2", "--node-rank", rank, "--master", &master];
+        let mut job = Job::new(&[&options[..], &["--max-restarts", "5"]].concat(), script);
+        job.command.env("FP8LM_TOKEN", "a secret of the job").stdout(Stdio::piped());
+        let child = job.command.stderr(Stdio::piped()).spawn().unwrap();
+        (job, child)
+    };
+    let nodes = ["0", "1"].map(node);
+    let outputs = nodes.map(|(_job, child)| child.wait_with_output().unwrap());
+    for output in &outputs {
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
+    }
+    assert_eq!(ranks(stdout(&outputs[0])), ["0", "1", "2", "3"], "{}", stdout(&outputs[0]));
+    let lost = "fp8lm spawn: rank 3 was ended by signal 9; starting again, 1 of 5\n";
+    assert!(stderr(&outputs[1]).starts_with(lost), "{}", stderr(&outputs[1]));
+}
+
+/// Those that have a row in the table of who has met.
+fn ranks(table: &str) -> Vec<&str> {
+    let rows = table.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
+    let rows = rows.filter(|row| !row.contains("met in"));
+    rows.filter_map(|row| row.split_whitespace().next()).collect()
+}
+
+#[test]
+fn a_run_that_is_killed_and_started_again_has_the_bits_of_one_that_is_not() {
+    let options = "--set run.steps=24 --set run.checkpoint_every=4 --set data.batch=2 --quiet";
+    let script = format!(
+        "echo $$; exec \"$1\" train --preset tiny --run torn --restart {options} --set parallel.data=2"
+    );
+    let mut job = Job::new(&["--max-restarts", "1"], &script);
+    let whole = job.folder.path().join("whole");
+    let both = ["--set", "parallel.data=2"];
+    succeed(train(&whole).args(options.split(' ')).args(both));
+    let torn = job.folder.path().join("torn");
+    let child = job.start(1);
+    let metrics_has = |step: usize| {
+        let text = fs::read_to_string(torn.join("metrics.jsonl")).unwrap_or_default();
+        text.lines().count() >= step
+    };
+    wait_until("it comes to step 6", || metrics_has(6));
+    assert!(!metrics_has(24), "the run was over before it could be killed");
+    kill("-KILL", job.read(0).lines().next().unwrap().parse().unwrap());
+    let output = child.wait_with_output().unwrap();
+    let lost = "fp8lm spawn: rank 0 was ended by signal 9; starting again, 1 of 1\n";
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains(lost), "{}", stderr(&output));
+    assert_same_run(&whole, &torn, 24);
 }
 
 #[cfg(target_os = "linux")]

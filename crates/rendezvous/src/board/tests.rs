@@ -46,6 +46,18 @@ fn who_claims_what_is_not_his_is_refused_and_counted() {
 }
 
 #[test]
+fn a_later_start_ends_an_earlier_one() {
+    let board = Board::new(2, 1, HERE);
+    let later = Error::Restarts { rank: 1, claimed: 2, expected: 1 };
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| board.barrier("", &caller(0, 60_000)));
+        assert_eq!(board.claim(&Claim { restarts: 2, ..claim(1) }, THERE), Err(later.clone()));
+        assert_eq!(waits.join().unwrap(), Err(later.clone()));
+    });
+    assert_eq!(board.claim(&claim(1), THERE), Err(later), "nobody begins to wait");
+}
+
+#[test]
 fn before_all_have_met_a_rank_may_be_replaced() {
     let board = Board::new(2, 1, HERE);
     board.claim(&claim(1), THERE).unwrap();
