@@ -139,21 +139,23 @@ impl Session {
 
     fn step(&mut self, started: Instant, observe: &mut dyn FnMut(&Record)) -> Result<()> {
         let begun = Instant::now();
-        if self.is_logged(self.trainer.steps_done() + 1) {
+        let is_logged = self.is_logged(self.trainer.steps_done() + 1);
+        self.trainer.watch(is_logged);
+        if is_logged {
             self.trainer.reset_statistics()?;
         }
         let summary = self.trainer.step()?;
         let seconds = begun.elapsed().as_secs_f64();
         self.trainer.expect_planned_memory()?;
         let validation_loss = self.evaluate()?;
-        if !self.is_logged(self.trainer.steps_done()) {
+        if !is_logged {
             return Ok(());
         }
         let statistics = self.trainer.statistics()?;
         let (Some(output), Some(statistics)) = (&mut self.output, statistics) else {
             return Ok(());
         };
-        let Statistics { formats, mu, wire } = statistics;
+        let Statistics { formats, mu, wire, straggler } = statistics;
         let tokens = self.trainer.plan().tokens_per_step();
         let record = Record {
             step: self.trainer.steps_done(),
@@ -169,6 +171,7 @@ impl Session {
             timing: Timing {
                 seconds: self.earlier + started.elapsed().as_secs_f64(),
                 tokens_per_second: tokens as f64 / seconds,
+                straggler,
             },
         };
         output.metrics.append(&record)?;

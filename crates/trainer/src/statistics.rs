@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Result, Trainer,
-    run::metrics::{FormatStatistics, Spread, TensorKind, Wire},
+    run::metrics::{FormatStatistics, Spent, Spread, Straggler, TensorKind, Wire},
 };
 
 /// Figures of all ranks.
@@ -21,6 +21,8 @@ pub(crate) struct Statistics {
     pub(crate) mu: Option<Spread>,
     /// What ranks sent one another; none if there is one.
     pub(crate) wire: Option<Wire>,
+    /// Whom they waited for; none if there is one.
+    pub(crate) straggler: Option<Straggler>,
 }
 
 /// What one rank has to tell.
@@ -30,6 +32,8 @@ struct Told {
     mus: Vec<f32>,
     /// Bytes sent, by kind and collective.
     sent: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Where its time went; of all ranks in their order.
+    spent: Vec<Spent>,
 }
 
 /// The figures of one kind, tensor by tensor.
@@ -53,7 +57,7 @@ impl Trainer {
 
     /// What was counted since then, on the first rank; every rank must ask.
     pub(crate) fn statistics(&mut self) -> Result<Option<Statistics>> {
-        let mut told = Told { sent: self.sent(), ..Told::default() };
+        let mut told = Told { sent: self.sent(), spent: vec![*self.spent()], ..Told::default() };
         self.tell_of_activations(&mut told)?;
         self.tell_of_moments(&mut told)?;
         self.tell_of_gradients(&mut told)?;
@@ -160,6 +164,7 @@ impl Trainer {
 impl Told {
     fn join(&mut self, other: Self) {
         self.mus.extend(other.mus);
+        self.spent.extend(other.spent);
         for (kind, operations) in other.sent {
             let sums = self.sent.entry(kind).or_default();
             for (operation, bytes) in operations {
@@ -178,7 +183,8 @@ impl Told {
         mus.sort_by(f64::total_cmp);
         let mean = mus.iter().sum::<f64>() / mus.len() as f64;
         let mu = spread(&mut mus).map(|spread| Spread { middle: mean, ..spread });
-        Statistics { formats: formats.collect(), mu, wire }
+        let straggler = Straggler::among(&self.spent);
+        Statistics { formats: formats.collect(), mu, wire, straggler }
     }
 }
 

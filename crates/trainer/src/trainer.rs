@@ -1,6 +1,6 @@
 //! A model, its optimizer and its data on one rank: what a training step is.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use fp8lm_collectives::Traffic;
 use fp8lm_data::{Batches, Corpus, Validation};
@@ -10,8 +10,16 @@ use fp8lm_optim::{AdamW, Outcome, StepReading};
 use fp8lm_parallel::{Axis, DataParallel};
 use fp8lm_scaling::Pass;
 
-use self::{feed::Feed, passes::Passes, stage::Context};
-use crate::{Error, Place, Plan, Result, corpus};
+use self::{
+    feed::Feed,
+    passes::Passes,
+    stage::Context,
+    watch::{Waits, Watch},
+};
+use crate::{
+    Error, Place, Plan, Result, corpus,
+    run::metrics::{Phase, Spent},
+};
 
 mod feed;
 mod groups;
@@ -19,6 +27,7 @@ mod parts;
 mod passes;
 mod setup;
 mod stage;
+mod watch;
 
 pub(crate) use groups::Groups;
 pub(crate) use parts::Parts;
@@ -35,6 +44,7 @@ pub struct Trainer {
     /// None where no other rank has these weights, or a part of them.
     pub(crate) parallel: Option<DataParallel>,
     passes: Passes,
+    watch: Watch,
     /// What the last step sent.
     traffic: Traffic,
     device: Arc<Accounted>,
@@ -70,7 +80,8 @@ impl Trainer {
         setup::expect_room(&queue, &plan, place.rank())?;
         let corpus = Arc::new(corpus::open(&plan.config().data)?);
         let (batches, validation) = setup::data(&plan, &corpus)?;
-        let groups = Groups::new(place, &queue, &plan)?;
+        let waits = Waits::default();
+        let groups = Groups::new(place, &queue, &plan, &waits)?;
         let mut parts = Parts::new(&queue, &groups, &plan)?;
         let parallel = setup::parallel(&queue, &groups, &plan, &mut parts)?;
         let optimizer = setup::optimizer(&queue, &groups, &plan, &parts)?;
@@ -85,6 +96,7 @@ impl Trainer {
             groups,
             parallel,
             passes,
+            watch: Watch::new(waits),
             traffic: Traffic::new(),
             device,
             batches,
@@ -98,10 +110,12 @@ impl Trainer {
     /// One optimizer step.
     pub fn step(&mut self) -> Result<StepSummary> {
         self.groups.take_traffic();
+        self.watch.reset();
         self.parts.begin_step(&self.queue, self.step)?;
-        self.learn()?;
+        self.timed(Phase::Passes, Self::learn)?;
         let learning_rate = self.plan.schedule().learning_rate(self.step);
-        let outcome = self.update(learning_rate)?;
+        let update = |trainer: &mut Self| Ok((trainer.update(learning_rate)?, Duration::ZERO));
+        let outcome = self.timed(Phase::Update, update)?;
         self.parts.end_step(&self.queue, self.groups.peers.as_ref())?;
         self.step += 1;
         self.add_up(&self.losses)?;
@@ -211,15 +225,42 @@ impl Trainer {
         &self.corpus
     }
 
+    /// From the next step on, whether it is to be told where a rank's time goes. At the ends of phases the rank then
+    /// waits for its stream, which changes no bit.
+    pub(crate) fn watch(&mut self, is_on: bool) {
+        self.watch.is_on = is_on && self.groups.world.size() > 1;
+    }
+
+    /// Where this rank's time went in the last step; nothing unless it was to be told.
+    pub(crate) fn spent(&self) -> &Spent {
+        self.watch.spent()
+    }
+
+    /// Does a part of a step, which tells how long it was making batches.
+    fn timed<T>(
+        &mut self,
+        phase: Phase,
+        work: impl FnOnce(&mut Self) -> Result<(T, Duration)>,
+    ) -> Result<T> {
+        let begun = self.watch.begin();
+        let (done, data) = work(self)?;
+        if self.watch.is_on {
+            self.queue.synchronize()?;
+            self.watch.end(phase, begun, data);
+        }
+        Ok(done)
+    }
+
     /// Adds the gradients of all micro-batches.
-    fn learn(&mut self) -> Result<()> {
+    fn learn(&mut self) -> Result<((), Duration)> {
         ops::fill(&self.queue, &self.losses, 0.0)?;
         let data = self.groups.place(Axis::Data);
         let feed = Feed::training(&self.plan, data, &self.batches, self.step);
         let losses = self.groups.is_first_shard().then_some(&self.losses);
         let gradient_scale = self.plan.gradient_scale();
         let context = Context { pass: Pass::Train, feed: &feed, gradient_scale, losses };
-        self.passes.learn(&self.queue, &mut self.parts, context, self.parallel.as_mut())
+        self.passes.learn(&self.queue, &mut self.parts, context, self.parallel.as_mut())?;
+        Ok(((), feed.took()))
     }
 
     /// Steps the parameters, each on the rank that owns it, and gives them to the others.

@@ -21,3 +21,4 @@ mod resume;
 mod schedule;
 #[cfg(unix)]
 mod spawn;
+mod stragglers;

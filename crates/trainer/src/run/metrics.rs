@@ -15,8 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::error::{At, Error, Result};
 
 mod real;
+mod straggler;
 mod wire;
 
+pub use straggler::{Phase, Spent, Straggler};
 pub use wire::{Sent, Wire};
 
 /// One optimizer step.
@@ -132,6 +134,9 @@ pub struct Timing {
     /// Speed of this step.
     #[serde(with = "real")]
     pub tokens_per_second: f64,
+    /// Whom ranks waited for in this step, if there were several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub straggler: Option<Straggler>,
 }
 
 /// Appends records to a metrics file.
@@ -267,7 +272,7 @@ mod tests {
             )]),
             mu: None,
             wire: Some(Wire::new(3, [("weights", "all_gather", u64::MAX)], 1 << 60)),
-            timing: Timing { seconds: 1.5, tokens_per_second: 3000.25 },
+            timing: Timing { seconds: 1.5, tokens_per_second: 3000.25, straggler: None },
         }
     }
 

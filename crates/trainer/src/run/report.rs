@@ -6,6 +6,7 @@
 mod axis;
 mod figures;
 mod plot;
+mod stragglers;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -70,12 +71,17 @@ pub fn html(report: &Report) -> String {
     let formats: String = report.series.iter().map(formats).collect();
     let wire: String = report.series.iter().map(tables::wire).collect();
     let wire = section("On the wire", &(plots(figures::wire(report)) + &wire));
+    let stragglers: String = report.series.iter().map(stragglers::told).collect();
+    let stragglers = section(
+        "Ranks that others waited for",
+        &(plots(stragglers::figures(report)) + &stragglers),
+    );
     let memory = section("Memory", &report.series.iter().map(tables::memory).collect::<String>());
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
-         {summary}{plans}{training}{formats}{wire}{memory}</body>\n</html>\n"
+         {summary}{plans}{training}{formats}{wire}{stragglers}{memory}</body>\n</html>\n"
     )
 }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::{At, Result};
-use super::metrics::{Record, Spread, Wire};
+use super::metrics::{Record, Spread, Straggler, Wire};
 
 /// Appends scalars to an event file.
 #[derive(Debug)]
@@ -88,6 +88,7 @@ fn scalars(record: &Record) -> Vec<(String, f64)> {
     scalars.extend(loss.map(|loss| ("loss/validation".to_owned(), loss)));
     scalars.extend(record.mu.iter().flat_map(|mu| spread("mu", "mean", mu)));
     scalars.extend(record.wire.iter().flat_map(wire));
+    scalars.extend(record.timing.straggler.iter().flat_map(straggler));
     for (kind, statistics) in &record.formats {
         let kind = kind.label().replace(' ', "_");
         let saturation = statistics.saturation_rate;
@@ -108,6 +109,18 @@ fn wire(wire: &Wire) -> Vec<(String, f64)> {
     });
     let all = [("wire/all".to_owned(), wire.bytes()), ("wire/as_bf16".to_owned(), wire.bf16)];
     sent.chain(all).map(|(tag, bytes)| (tag, wire.of_a_rank(bytes))).collect()
+}
+
+/// Whom ranks waited for.
+fn straggler(straggler: &Straggler) -> [(String, f64); 4] {
+    let Straggler { rank, phase, seconds, median, waited } = *straggler;
+    let phase = phase.label();
+    [
+        ("straggler/rank".to_owned(), rank as f64),
+        (format!("straggler/{phase}/slowest"), seconds),
+        (format!("straggler/{phase}/median"), median),
+        ("straggler/longest_wait".to_owned(), waited),
+    ]
 }
 
 fn spread(tag: &str, middle: &str, spread: &Spread) -> [(String, f64); 3] {
@@ -239,6 +252,19 @@ mod tests {
             ("wire/as_bf16", 30.0),
         ];
         assert_eq!(scalars, expected.map(|(tag, value)| (tag.to_owned(), value)));
+    }
+
+    #[test]
+    fn the_slowest_rank_is_told_with_its_phase() {
+        let phase = crate::run::metrics::Phase::Update;
+        let told = Straggler { rank: 7, phase, seconds: 1.5, median: 1.0, waited: 0.25 };
+        let expected = [
+            ("straggler/rank", 7.0),
+            ("straggler/update/slowest", 1.5),
+            ("straggler/update/median", 1.0),
+            ("straggler/longest_wait", 0.25),
+        ];
+        assert_eq!(straggler(&told), expected.map(|(tag, value)| (tag.to_owned(), value)));
     }
 
     #[test]

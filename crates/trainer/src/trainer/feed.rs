@@ -1,5 +1,10 @@
 //! The batches that a rank takes in a pass, and where their losses go.
 
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+
 use fp8lm_data::{Batch, Batches, Validation};
 use fp8lm_device::{DType, Queue};
 use fp8lm_model::Sequences;
@@ -14,6 +19,7 @@ pub(super) struct Feed<'a> {
     /// Sequences of a micro-batch, and tokens of a sequence.
     shape: [usize; 2],
     items: Vec<Item>,
+    took: Cell<Duration>,
 }
 
 /// Where batches come from.
@@ -64,7 +70,7 @@ impl<'a> Feed<'a> {
 
     fn new(plan: &Plan, source: Source<'a>, items: impl Iterator<Item = Item>) -> Self {
         let shape = [plan.sampling_of_a_rank().batch, plan.model().context];
-        Self { source, shape, items: items.collect() }
+        Self { source, shape, items: items.collect(), took: Cell::default() }
     }
 
     /// How many there are.
@@ -77,8 +83,20 @@ impl<'a> Feed<'a> {
         self.items[micro_batch].slot
     }
 
+    /// How long it has been making batches.
+    pub(super) fn took(&self) -> Duration {
+        self.took.get()
+    }
+
     /// A micro-batch, on the device.
     pub(super) fn sequences(&self, queue: &Queue, micro_batch: usize) -> Result<Sequences> {
+        let begun = Instant::now();
+        let made = self.make(queue, micro_batch);
+        self.took.set(self.took.get() + begun.elapsed());
+        made
+    }
+
+    fn make(&self, queue: &Queue, micro_batch: usize) -> Result<Sequences> {
         let [rows, context] = self.shape;
         let mut batch = Batch::new(rows, context);
         let number = self.items[micro_batch].batch;

@@ -6,6 +6,7 @@ use fp8lm_collectives::{Channel, Composed, Traffic};
 use fp8lm_device::{Alone, Collectives, Link, Queue};
 use fp8lm_parallel::{Axis, Coordinate, PIPELINE, SCALARS};
 
+use super::watch::{Waits, Watched};
 use crate::{Place, Plan, Result, config::ParallelConfig, plan::Layout};
 
 /// The groups that a rank is in.
@@ -27,10 +28,10 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// The groups of this rank. All ranks make them at the same time.
-    pub(super) fn new(place: &Place, queue: &Queue, plan: &Plan) -> Result<Self> {
+    /// The groups of this rank. All ranks make them at the same time. What they wait for one another is counted.
+    pub(super) fn new(place: &Place, queue: &Queue, plan: &Plan, waits: &Waits) -> Result<Self> {
         let Layout { coordinate, tensor, replicas, peers, pipeline } = plan.layout(place.rank())?;
-        let composed = composed(place, queue, plan)?;
+        let composed = composed(place, queue, plan, waits)?;
         let split = |members: &[usize]| -> Result<Arc<dyn Collectives>> {
             match &composed {
                 Some(world) if members.len() > 1 || place.ranks() == 1 => {
@@ -72,10 +73,10 @@ impl Groups {
 
 /// All ranks as a group, if there are several. A library that connects ranks is used by one as well, which shows that
 /// it changes no bit.
-fn composed(place: &Place, queue: &Queue, plan: &Plan) -> Result<Option<Composed>> {
+fn composed(place: &Place, queue: &Queue, plan: &Plan, waits: &Waits) -> Result<Option<Composed>> {
     let is_used = |link: &&Arc<dyn Link>| link.size() > 1 || link.native(queue).is_some();
     let Some(link) = place.link.as_ref().filter(is_used) else { return Ok(None) };
     let ParallelConfig { algorithm, fp8_ring_ranks, .. } = plan.config().parallel;
-    let world = Composed::new(link.clone(), queue, algorithm)?;
+    let world = Composed::new(Watched::new(link.clone(), waits), queue, algorithm)?;
     Ok(Some(world.with_fp8_ring_ranks(fp8_ring_ranks)))
 }

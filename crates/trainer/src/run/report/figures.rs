@@ -50,7 +50,12 @@ pub(super) fn wire(report: &Report) -> Vec<Plot> {
     vec![plot("Sent", "MiB a rank and step, beside those of bf16", Scale::Linear, lines)]
 }
 
-fn plot(title: &'static str, caption: &'static str, scale: Scale, lines: Vec<Line>) -> Plot {
+pub(super) fn plot(
+    title: &'static str,
+    caption: &'static str,
+    scale: Scale,
+    lines: Vec<Line>,
+) -> Plot {
     Plot { title, caption, scale, lines }
 }
 
@@ -119,11 +124,11 @@ fn mu(series: &Series) -> Line {
     Line { name: "μ".to_owned(), colour: 0, weight: Weight::Plain, points }
 }
 
-fn points(records: &[Record], value: impl Fn(&Record) -> Option<Spread>) -> Vec<Point> {
+pub(super) fn points(records: &[Record], value: impl Fn(&Record) -> Option<Spread>) -> Vec<Point> {
     let point = |record: &Record| Some(Point { step: record.step, value: value(record)? });
     records.iter().filter_map(point).collect()
 }
 
-fn exactly(value: f64) -> Spread {
+pub(super) fn exactly(value: f64) -> Spread {
     Spread { min: value, middle: value, max: value }
 }

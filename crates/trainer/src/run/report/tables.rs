@@ -121,14 +121,14 @@ fn bytes_per_parameter(rows: &[MemoryRow]) -> Option<f64> {
     counted.reduce(|a, b| a + b)
 }
 
-fn table(head: &[&str], rows: String) -> String {
+pub(super) fn table(head: &[&str], rows: String) -> String {
     let head = row("th", head);
     format!(
         "<div class=\"scroll\"><table>\n<thead>{head}</thead>\n<tbody>{rows}</tbody>\n</table></div>\n"
     )
 }
 
-fn row(tag: &str, cells: &[impl AsRef<str>]) -> String {
+pub(super) fn row(tag: &str, cells: &[impl AsRef<str>]) -> String {
     let cells = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", cell.as_ref()));
     format!("<tr>{}</tr>\n", cells.collect::<String>())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::f64::consts::PI;
 
 use super::*;
-use crate::run::metrics::{FormatStatistics, Spread, TensorKind, Timing, Wire};
+use crate::run::metrics::{FormatStatistics, Phase, Spread, Straggler, TensorKind, Timing, Wire};
 
 /// A run like those that the page is made for, from formulas instead of training.
 fn synthetic(name: &str, steps: u64, penalty: f64, is_low_precision: bool) -> Series {
@@ -47,7 +47,18 @@ fn synthetic(name: &str, steps: u64, penalty: f64, is_low_precision: bool) -> Se
                 ];
                 Wire::new(4, books, 36 << 20)
             }),
-            timing: Timing { seconds: t * 0.64, tokens_per_second: 3200.0 + 50.0 * wave },
+            timing: Timing {
+                seconds: t * 0.64,
+                tokens_per_second: 3200.0 + 50.0 * wave,
+                // The same rank in three of four steps.
+                straggler: is_low_precision.then_some(Straggler {
+                    rank: if step.is_multiple_of(4) { 1 } else { 3 },
+                    phase: if step.is_multiple_of(4) { Phase::Data } else { Phase::Passes },
+                    seconds: 0.75,
+                    median: 0.5,
+                    waited: 0.25,
+                }),
+            },
         }
     };
     let row = |kind: &str, bytes, parameters| MemoryRow {
@@ -102,6 +113,11 @@ fn the_page_is_whole_and_loads_nothing() {
         "<td>FP8 gradients</td><td>reduce_scatter</td><td>786,432</td><td>3,145,728</td>",
         "<th>all</th><th></th><th>2,359,296</th><th>9,437,184</th>",
         "<th>as bf16</th><th>0.25 of it</th><th>9,437,184</th><th>37,748,736</th>",
+        "<h2>Ranks that others waited for</h2>",
+        "<b>Slowest rank</b> seconds behind the median of its phase",
+        "<b>fp8lm-3</b> slowest in 100 steps",
+        "<tr><td>3</td><td>passes</td><td>75</td><td>0.7500</td><td>0.5000</td></tr>\n\
+         <tr><td>1</td><td>data</td><td>25</td><td>0.7500</td><td>0.5000</td></tr>",
         "<td>master weight</td><td>3,162,112</td><td>6,324,224</td><td>6,324,224</td><td>2</td>",
         "<th>24,248,880</th><th>7</th>",
     ] {
