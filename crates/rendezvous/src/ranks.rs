@@ -31,7 +31,7 @@ impl Ranks {
         let mut ranges: Vec<(usize, usize)> = Vec::new();
         for (first, last) in all {
             match ranges.last_mut() {
-                Some((_, end)) if first <= *end + 1 => *end = last.max(*end),
+                Some((_, end)) if first.saturating_sub(1) <= *end => *end = last.max(*end),
                 _ => ranges.push((first, last)),
             }
         }
@@ -114,6 +114,7 @@ mod tests {
     fn ranks_print_as_ranges() {
         assert_eq!(Ranks::new([7, 2, 5, 6, 5]).to_string(), "ranks 2, 5-7");
         assert_eq!(Ranks::new([3]).to_string(), "rank 3");
+        assert_eq!(Ranks::new([usize::MAX, 0, 1]).ranges(), [(0, 1), (usize::MAX, usize::MAX)]);
         assert!(Ranks::new([7, 2, 5, 6, 5]).iter().eq([2, 5, 6, 7]));
     }
 

@@ -97,20 +97,20 @@ fn a_store_is_full_at_64_mib() {
 
 #[test]
 fn a_key_that_nobody_sets_is_named() {
-    let errors = Job::new(2).timeout(1).run(|store| {
+    let errors = Job::new(2).timeout(3).run(|store| {
         let error = store.get("never").unwrap_err();
         store.barrier("both").unwrap();
         error
     });
-    let expected = Error::NotSet { key: "never".into(), seconds: 1 };
+    let expected = Error::NotSet { key: "never".into(), seconds: 3 };
     assert_eq!(errors, [expected.clone(), expected]);
 }
 
 #[test]
 fn who_does_not_come_to_a_barrier_is_named_to_all() {
-    let errors = Job::new(3).timeout(1).run(|store| match store.rank() {
+    let errors = Job::new(3).timeout(3).run(|store| match store.rank() {
         1 => {
-            thread::sleep(Duration::from_millis(1500));
+            thread::sleep(Duration::from_secs(4));
             None
         }
         _ => Some(store.barrier("step").unwrap_err()),
@@ -120,7 +120,7 @@ fn who_does_not_come_to_a_barrier_is_named_to_all() {
         assert_eq!((at.as_str(), ranks), ("step", &Ranks::new([1])));
     }
     let message = errors[0].as_ref().unwrap().to_string();
-    assert_eq!(message, "rank 1 of 3 missing at \"step\" after 1 s");
+    assert_eq!(message, "rank 1 of 3 missing at \"step\" after 3 s");
 }
 
 /// A rank that leaves is no loss, until somebody waits for it.

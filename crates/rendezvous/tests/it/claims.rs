@@ -8,7 +8,7 @@ use crate::job::{Job, timed};
 
 #[test]
 fn missing_ranks_are_named_to_all_that_came() {
-    let job = Job::new(6).timeout(1);
+    let job = Job::new(6).timeout(3);
     let (errors, seconds) = timed(|| {
         thread::scope(|scope| {
             let ranks = [0, 2].map(|rank| {
@@ -19,10 +19,10 @@ fn missing_ranks_are_named_to_all_that_came() {
         })
     });
     for error in &errors {
-        assert_eq!(error.to_string(), "ranks 1, 3-5 of 6 missing at the meeting after 1 s");
+        assert_eq!(error.to_string(), "ranks 1, 3-5 of 6 missing at the meeting after 3 s");
         assert!(error.is_temporary());
     }
-    assert!((1.0..3.0).contains(&seconds), "{seconds} s");
+    assert!((3.0..10.0).contains(&seconds), "{seconds} s");
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn a_missing_store_is_named() {
     );
     assert!(error.to_string().starts_with(&message), "{error}");
     assert!(error.is_temporary());
-    assert!(seconds < 3.0, "{seconds} s");
+    assert!(seconds < 10.0, "{seconds} s");
 }
 
 /// Whoever comes first keeps the rank, and the job goes on.
@@ -60,7 +60,7 @@ fn a_rank_is_claimed_once() {
 /// somebody was refused.
 #[test]
 fn a_wrong_claim_shows_in_the_message_of_all() {
-    let job = Job::new(3).timeout(2);
+    let job = Job::new(3).timeout(5);
     let errors: Vec<_> = thread::scope(|scope| {
         let ranks = [0, 1, 1].map(|rank| {
             let job = &job;
@@ -68,7 +68,7 @@ fn a_wrong_claim_shows_in_the_message_of_all() {
         });
         ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
     });
-    let message = "rank 2 of 3 missing at the meeting after 2 s; connections refused meanwhile: 1 that claimed a wrong rank";
+    let message = "rank 2 of 3 missing at the meeting after 5 s; connections refused meanwhile: 1 that claimed a wrong rank";
     assert_eq!(errors[0].to_string(), message);
     let claimed =
         errors.iter().filter(|error| matches!(error, Error::Claimed { rank: 1, .. })).count();
@@ -95,7 +95,7 @@ fn ranks_agree_on_their_number() {
 /// before, and waits for its own.
 #[test]
 fn another_start_of_the_job_is_another_job() {
-    let job = Job::new(2).timeout(4);
+    let job = Job::new(2).timeout(12);
     let at = |rank, restarts| {
         let identity = Identity { restarts, ..job.identity(rank) };
         Store::join(&identity, &job.options)

@@ -20,7 +20,7 @@ fn who_ends_without_leaving_is_named_to_all() {
     for (error, seconds) in results.into_iter().flatten() {
         let message = format!("rank 1 is gone: process {} at 127.0.0.1", std::process::id());
         assert_eq!(error.to_string(), message);
-        assert!(error.is_temporary() && seconds < 3.0, "{seconds} s");
+        assert!(error.is_temporary() && seconds < 10.0, "{seconds} s");
     }
 }
 
@@ -42,7 +42,7 @@ fn without_rank_0_nobody_goes_on() {
         let message =
             format!("rank 0 is gone: process {}, which serves the store", std::process::id());
         assert_eq!(error.to_string(), message);
-        assert!(error.is_temporary() && seconds < 3.0, "{seconds} s");
+        assert!(error.is_temporary() && seconds < 10.0, "{seconds} s");
         assert!(matches!(after, Error::Disconnected { .. } | Error::Lost { .. }), "{after}");
     }
 }

@@ -109,7 +109,7 @@ fn a_changed_byte_ends_the_connection() {
 /// Who turns another job's ranks to this store has not made them members: their token is another.
 #[test]
 fn ranks_of_another_job_do_not_join() {
-    let job = Job::new(2).timeout(1);
+    let job = Job::new(2).timeout(3);
     let mut other = Job::new(2);
     other.options.token = Some(Token::new(&[1; 16]).unwrap());
     thread::scope(|scope| {
