@@ -77,6 +77,6 @@ fn composed(place: &Place, queue: &Queue, plan: &Plan, waits: &Waits) -> Result<
     let is_used = |link: &&Arc<dyn Link>| link.size() > 1 || link.native(queue).is_some();
     let Some(link) = place.link.as_ref().filter(is_used) else { return Ok(None) };
     let ParallelConfig { algorithm, fp8_ring_ranks, .. } = plan.config().parallel;
-    let world = Composed::new(Watched::new(link.clone(), waits), queue, algorithm)?;
+    let world = Composed::new(Watched::over(link.clone(), waits), queue, algorithm)?;
     Ok(Some(world.with_fp8_ring_ranks(fp8_ring_ranks)))
 }

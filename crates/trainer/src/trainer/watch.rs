@@ -75,7 +75,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(link: Arc<dyn Link>, waits: &Waits) -> Arc<dyn Link> {
+    pub(super) fn over(link: Arc<dyn Link>, waits: &Waits) -> Arc<dyn Link> {
         Arc::new(Self { link, waits: waits.clone() })
     }
 }
@@ -98,11 +98,11 @@ impl Link for Watched {
     }
 
     fn split(&self, members: &[usize]) -> Result<Arc<dyn Link>> {
-        Ok(Self::new(self.link.split(members)?, &self.waits))
+        Ok(Self::over(self.link.split(members)?, &self.waits))
     }
 
     fn channel(&self, members: &[usize]) -> Result<Arc<dyn Link>> {
-        Ok(Self::new(self.link.channel(members)?, &self.waits))
+        Ok(Self::over(self.link.channel(members)?, &self.waits))
     }
 
     fn native(&self, queue: &Queue) -> Option<Arc<dyn Collectives>> {
