@@ -9,7 +9,7 @@ use crate::{Result, say};
 
 /// All of it.
 pub(crate) fn run(gpus: &Gpus) -> Result<()> {
-    for ranks in 1..=5 {
+    for ranks in [1, 2, 3, 5] {
         gpus.compare("messages", ranks, |rank| {
             messages(&Member::new(rank, Algorithm::default())?)
         })?;

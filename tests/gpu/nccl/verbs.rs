@@ -7,9 +7,9 @@ use fp8lm_sim::Rank;
 use super::{End, Gpus, Member, data::bytes};
 use crate::{Result, say};
 
-/// All verbs, by each of `algorithms`, on one to five GPUs.
+/// All verbs, by each of `algorithms`, on up to five GPUs.
 pub(crate) fn run(gpus: &Gpus, algorithms: &[Algorithm]) -> Result<()> {
-    for ranks in 1..=5 {
+    for ranks in [1, 2, 3, 5] {
         for &algorithm in algorithms {
             let member = |rank: Rank| Member::new(rank, algorithm);
             let what = |verb: &str| format!("{verb} by {algorithm}");
@@ -31,7 +31,7 @@ pub(crate) fn run(gpus: &Gpus, algorithms: &[Algorithm]) -> Result<()> {
 fn all_reduce(member: &Member) -> End<Vec<Vec<u8>>> {
     let mut results = Vec::new();
     for (dtype, reduction) in reductions() {
-        for elements in [0, 1, 7, 33] {
+        for elements in [0, 7, 33] {
             let x = member.tensor(dtype, &bytes(dtype, elements, member.rank))?;
             member.group.all_reduce(&member.queue, x.view(), reduction)?.wait(&member.queue)?;
             results.extend(member.bytes(&[x])?);

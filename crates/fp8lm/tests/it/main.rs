@@ -12,6 +12,8 @@ mod memory;
 mod meshes;
 #[cfg(feature = "mpi")]
 mod mpi;
+#[cfg(target_os = "linux")]
+mod nccl;
 mod plan;
 mod program;
 mod ranks;
@@ -21,4 +23,7 @@ mod resume;
 mod schedule;
 #[cfg(unix)]
 mod spawn;
+#[cfg(target_os = "linux")]
+#[path = "../../../../tests/gpu/stand_ins.rs"]
+mod stand_ins;
 mod stragglers;
