@@ -35,9 +35,10 @@ pub(super) fn reach_the_time_limit(job: &Submitted<'_>) -> Result<()> {
 /// The last rank, once there is a checkpoint to go on from.
 fn rank_in_training(job: &Submitted<'_>) -> Result<PathBuf> {
     let metrics = job.run.join("metrics.jsonl");
-    until("training", || {
+    let checkpoint = job.run.join(format!("checkpoints/step-{CHECKPOINT:06}.safetensors"));
+    until("training and a checkpoint", || {
         let steps = fs::read_to_string(&metrics).unwrap_or_default().lines().count();
-        Ok(steps >= STEPS_BEFORE)
+        Ok(steps >= STEPS_BEFORE && checkpoint.exists())
     })?;
     last_rank(&job.run).context("no process is the last rank")
 }
