@@ -43,7 +43,7 @@ pub(crate) enum Command {
 }
 
 /// What to train.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct ConfigArgs {
     /// The preset that the configuration starts from (see `fp8lm presets`).
     #[arg(long, value_name = "NAME", default_value = "quickstart")]

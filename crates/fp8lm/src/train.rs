@@ -1,6 +1,7 @@
 //! `fp8lm train`.
 
 use std::{
+    env,
     io::{self, Write},
     path::{self, Path, PathBuf},
     process::ExitCode,
@@ -70,6 +71,9 @@ impl ConfigArgs {
 /// A new run, and the one it is compared with.
 fn create(args: &TrainArgs) -> Result<Vec<Run>> {
     let mut config = args.config.load()?;
+    if let Some(ranks) = processes(args, &config)? {
+        config = ConfigArgs { ranks: Some(ranks), ..args.config.clone() }.load()?;
+    }
     if !args.data.is_empty() {
         config.data.files.clone_from(&args.data);
     }
@@ -92,6 +96,16 @@ fn create(args: &TrainArgs) -> Result<Vec<Run>> {
     };
     let start = if args.restart { Start::Restart } else { Start::New };
     with_baseline(Run { folder, plan, start })
+}
+
+/// The ranks that there are now, if a restart is to take them as they are.
+fn processes(args: &TrainArgs, config: &Config) -> Result<Option<u32>> {
+    let is_elastic = args.restart && args.link != LinkKind::Threads && config.parallel.elastic;
+    if !is_elastic || args.config.ranks.is_some() {
+        return Ok(None);
+    }
+    let identity = fp8lm_rendezvous::discover(&|name| env::var(name).ok())?;
+    Ok(identity.map(|identity| identity.world_size.try_into()).transpose()?)
 }
 
 /// A run again, and the one it is compared with.

@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::tempdir;
 
-use crate::program::{assert_same_run, fp8lm, stderr, succeed, train};
+use crate::program::{assert_same_run, checkpoint, fp8lm, metrics, stderr, succeed, train};
 
 /// Two by two ranks.
 const MESH: [&str; 4] = ["--set", "parallel.data=2", "--set", "parallel.tensor=2"];
@@ -114,6 +114,41 @@ fn as_many_processes_as_ranks_are_expected() {
                     processes; expected one for each";
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).lines().any(|line| line == sentence), "{}", stderr(&output));
+}
+
+/// In the deterministic mode even with the bits that all would have come to.
+#[test]
+fn an_elastic_run_goes_on_with_the_processes_that_are_left() {
+    let folder = tempdir().unwrap();
+    let (whole, elastic) = (folder.path().join("whole"), folder.path().join("elastic"));
+    let keys = [
+        "parallel.deterministic=true",
+        "parallel.elastic=true",
+        "parallel.data=4",
+        "data.micro_batches=4",
+        "run.steps=60",
+        "run.checkpoint_every=5",
+    ];
+    let keys: Vec<_> = keys.into_iter().flat_map(|key| ["--set", key]).collect();
+    succeed(train(&whole).args(&keys).arg("--quiet"));
+    let on = |processes| {
+        let mut command = tiny(processes, &elastic);
+        command.args(&keys).arg("--restart");
+        command
+    };
+    let child = start(&mut on(4));
+    wait_for_step(&elastic, 12);
+    kill("-KILL", ranks_of(&child)[3]);
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(137));
+    assert!(metrics(&elastic).len() < 60, "it was over before a rank was killed");
+    succeed(&mut on(2));
+    let losses = |run: &Path| -> Vec<_> {
+        metrics(run).into_iter().map(|record| record["loss"].clone()).collect()
+    };
+    assert_eq!(losses(&elastic), losses(&whole));
+    assert!(checkpoint(&elastic, 60) == checkpoint(&whole, 60), "the last checkpoints differ");
+    let config = fs::read_to_string(elastic.join("config.toml")).unwrap();
+    assert!(config.contains("\ndata = 2\n"), "{config}");
 }
 
 /// So many processes of the program with the preset `tiny`.
