@@ -4,3 +4,5 @@
 
 #[cfg(unix)]
 mod launch;
+#[cfg(unix)]
+mod slurm;
