@@ -6,7 +6,7 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -33,19 +33,20 @@ pub(super) fn submit(job: &Job, file: &Path, wait: bool) -> Result<bool> {
 }
 
 fn until_end(id: &str, output: &mut Tail<'_>) -> Result<bool> {
-    let mut failures = 0;
+    let mut heard = Instant::now();
     loop {
         let state = state(id);
         output.print()?;
         match state {
-            Some(state) if UNDER_WAY.contains(&state.as_str()) => failures = 0,
+            Some(state) if UNDER_WAY.contains(&state.as_str()) => heard = Instant::now(),
             Some(state) => {
                 println!("job {id}: {state}");
                 return Ok(state == "COMPLETED");
             }
-            None => failures += 1,
+            None => {
+                ensure!(heard.elapsed() < PATIENCE, "job {id}: Slurm no longer tells its state");
+            }
         }
-        ensure!(failures < MOST_FAILURES, "job {id}: Slurm no longer tells its state");
         thread::sleep(PAUSE);
     }
 }
@@ -106,5 +107,5 @@ const UNDER_WAY: &[&str] = &[
     "RESV_DEL_HOLD",
 ];
 const PAUSE: Duration = Duration::from_secs(1);
-/// In a row: a controller that starts again is away for less.
-const MOST_FAILURES: u32 = 60;
+/// A controller that starts again is away for less.
+const PATIENCE: Duration = Duration::from_secs(120);
