@@ -73,14 +73,17 @@ impl Client {
         }
     }
 
-    /// The store watches the time; here it only ends the wait for one that is silent.
+    /// The store watches the time; here it only ends the wait for one that is silent, and the connection with it.
     fn ask(&mut self, request: &Request<'_>, wait: Duration) -> Result<Vec<u8>> {
         let deadline = Instant::now().checked_add(wait.saturating_add(self.grace));
         let sent = self.wire.send(&request.to_bytes()).map_err(Trouble::from);
         let answer = sent.and_then(|()| self.wire.receive(MAX_MESSAGE, deadline));
-        answer.map_err(|trouble| match trouble {
-            Trouble::Io(error) => self.disconnected(&error),
-            Trouble::Malformed | Trouble::Forged | Trouble::Refused => self.strange(),
+        answer.map_err(|trouble| {
+            self.wire.close();
+            match trouble {
+                Trouble::Io(error) => self.disconnected(&error),
+                Trouble::Malformed | Trouble::Forged | Trouble::Refused => self.strange(),
+            }
         })
     }
 

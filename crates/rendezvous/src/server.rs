@@ -106,11 +106,11 @@ fn listen(address: &Address, patience: Duration) -> io::Result<TcpListener> {
     }
 }
 
-/// On the loopback interface if that is meant, and else on all: a host's name may stand for any of its addresses.
+/// On the loopback interface if that is meant, and else on all: a host's name may stand for any of its addresses, and
+/// may not be known yet.
 fn listen_once(Address { host, port }: &Address) -> io::Result<TcpListener> {
-    if let Some(address) =
-        (host.as_str(), *port).to_socket_addrs()?.find(|address| address.ip().is_loopback())
-        && (host == "localhost" || host.parse::<IpAddr>().is_ok())
+    if (host == "localhost" || host.parse::<IpAddr>().is_ok())
+        && let Some(address) = loopback(host, *port)?
     {
         return TcpListener::bind(address);
     }
@@ -120,6 +120,10 @@ fn listen_once(Address { host, port }: &Address) -> io::Result<TcpListener> {
         }
         result => result,
     }
+}
+
+fn loopback(host: &str, port: u16) -> io::Result<Option<SocketAddr>> {
+    Ok((host, port).to_socket_addrs()?.find(|address| address.ip().is_loopback()))
 }
 
 /// Where the process itself reaches what listens there.

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::TcpStream,
+    net::{Shutdown, TcpStream},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -75,6 +75,12 @@ impl Wire {
         read(&self.stream, &mut body, deadline)?;
         read(&self.stream, &mut tag, deadline)?;
         if self.receive.fits(&body, &tag) { Ok(body) } else { Err(Trouble::Forged) }
+    }
+
+    /// Ends the connection: what may still come was meant for a question that nobody asks any more.
+    pub(crate) fn close(&self) {
+        // One that is closed already is what is wanted.
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// Whether the other side is there, as far as the system knows.

@@ -15,21 +15,25 @@ use crate::job::{Job, free_port};
 /// Passes on what one side sends, after this has looked at it.
 type Look = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
-/// A port that leads to the job's store; `look` sees what the rank sends.
-fn middle(job: &Job, look: Look) -> u16 {
+/// A port that leads to the job's store; one sees what the rank sends, the other what the store does.
+fn middle(job: &Job, look: Look, back: Look) -> u16 {
     let (port, store) = (free_port(), job.port);
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     // They end with the process.
     thread::spawn(move || {
         for rank in listener.incoming() {
-            let (rank, look) = (rank.unwrap(), look.clone());
+            let (rank, look, back) = (rank.unwrap(), look.clone(), back.clone());
             let Ok(store) = TcpStream::connect(("127.0.0.1", store)) else { continue };
             let (back_from, back_to) = (store.try_clone().unwrap(), rank.try_clone().unwrap());
             thread::spawn(move || pass(rank, store, &*look));
-            thread::spawn(move || pass(back_from, back_to, &|_| {}));
+            thread::spawn(move || pass(back_from, back_to, &*back));
         }
     });
     port
+}
+
+fn pass_on() -> Look {
+    Arc::new(|_| {})
 }
 
 fn pass(mut from: TcpStream, mut to: TcpStream, look: &dyn Fn(&mut [u8])) {
@@ -54,7 +58,11 @@ fn what_was_overheard_is_of_no_use() {
     let job = Job::new(2);
     let heard = Arc::new(Mutex::new(Vec::new()));
     let record = heard.clone();
-    let port = middle(&job, Arc::new(move |bytes| record.lock().unwrap().extend_from_slice(bytes)));
+    let port = middle(
+        &job,
+        Arc::new(move |bytes| record.lock().unwrap().extend_from_slice(bytes)),
+        pass_on(),
+    );
     thread::scope(|scope| {
         let first = scope.spawn(|| {
             let store = job.join(0).unwrap();
@@ -95,7 +103,7 @@ fn a_changed_byte_ends_the_connection() {
             bytes[at] = b'V';
         }
     };
-    let port = middle(&job, Arc::new(change));
+    let port = middle(&job, Arc::new(change), pass_on());
     thread::scope(|scope| {
         let first = scope.spawn(|| job.join(0).unwrap().get("key").unwrap_err());
         let store = join_by(&job, port).unwrap();
@@ -103,6 +111,35 @@ fn a_changed_byte_ends_the_connection() {
         assert!(matches!(error, Error::Disconnected { .. }), "{error}");
         let error = first.join().unwrap();
         assert!(matches!(error, Error::Lost { rank: 1, .. }), "{error}");
+    });
+}
+
+/// An answer that comes late is none for the next question.
+#[test]
+fn a_late_answer_ends_the_connection() {
+    let job = Job::new(2);
+    let hasty = job.clone().timeout(1).handshake(2);
+    let delay = |bytes: &mut [u8]| {
+        if bytes.windows(4).any(|window| window == b"late") {
+            thread::sleep(Duration::from_secs(4));
+        }
+    };
+    let port = middle(&job, pass_on(), Arc::new(delay));
+    thread::scope(|scope| {
+        let first = scope.spawn(|| {
+            let store = job.join(0).unwrap();
+            store.set("a", b"late").unwrap();
+            store.set("b", b"other").unwrap();
+            store.get("never").unwrap_err()
+        });
+        let store = join_by(&hasty, port).unwrap();
+        let errors = ["a", "b"].map(|key| store.get(key).unwrap_err());
+        assert!(
+            errors.iter().all(|error| matches!(error, Error::Disconnected { .. })),
+            "{errors:?}"
+        );
+        drop(store);
+        assert!(matches!(first.join().unwrap(), Error::Lost { rank: 1, .. }));
     });
 }
 

@@ -1,6 +1,7 @@
 //! A store under attack by who does not know the token.
 
 use std::{
+    collections::VecDeque,
     io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -209,37 +210,52 @@ fn slow_connections_are_ended_in_time() {
     assert_eq!(message, format!("rank 1 of 2 missing at the meeting after 8 s{refused}"));
 }
 
-/// While some connect as fast as they can, and keep what they get, ranks join.
+/// While some connect as fast as they can, and keep more than the store does, ranks join.
 #[test]
 fn a_flood_keeps_nobody_out() {
-    let job = Job::new(4);
-    let (stop, connections) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let flood = || {
-        let mut kept = Vec::new();
-        while !stop.load(Ordering::Relaxed) {
-            if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", job.port)) {
-                let _ = stream.write_all(&hello(1));
-                connections.fetch_add(1, Ordering::Relaxed);
-                kept.push(stream);
-            }
-            if kept.len() == 100 {
-                kept.clear();
-            }
+    let job = Job::new(4).timeout(60);
+    let (flood, connections) = (AtomicBool::new(true), AtomicUsize::new(0));
+    let connect = || {
+        let mut kept = VecDeque::new();
+        while flood.load(Ordering::Relaxed) {
+            let Ok(mut stream) = TcpStream::connect(("127.0.0.1", job.port)) else { continue };
+            let _ = stream.write_all(&hello(1));
+            connections.fetch_add(1, Ordering::Relaxed);
+            kept.push_front(stream);
+            kept.truncate(100);
         }
     };
+    let join = |rank| job.join(rank).unwrap().leave().unwrap();
     thread::scope(|scope| {
-        let floods = [scope.spawn(flood), scope.spawn(flood)];
-        while connections.load(Ordering::Relaxed) == 0 && !floods[0].is_finished() {
-            let (result, seconds) = timed(|| job.run(|store| store.leave()));
-            println!(
-                "joined within {seconds} s of {} connections",
-                connections.load(Ordering::Relaxed)
-            );
-            result.into_iter().for_each(|result| result.unwrap());
-        }
-        stop.store(true, Ordering::Relaxed);
+        let _end = Ends(&flood);
+        scope.spawn(|| join(0));
+        (0..2).for_each(|_| drop(scope.spawn(connect)));
+        await_connections(&connections, 500);
+        let ((), seconds) = timed(|| {
+            thread::scope(|scope| (1..4).for_each(|rank| drop(scope.spawn(move || join(rank)))))
+        });
+        println!(
+            "three ranks joined within {seconds} s of {} connections",
+            connections.load(Ordering::Relaxed)
+        );
     });
-    assert!(connections.into_inner() > 0);
+}
+
+fn await_connections(connections: &AtomicUsize, count: usize) {
+    let start = Instant::now();
+    while connections.load(Ordering::Relaxed) < count {
+        assert!(start.elapsed().as_secs() < 50, "{connections:?} connections");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whatever ends this, a panic too, ends the flood.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 #[test]
