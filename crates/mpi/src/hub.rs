@@ -1,7 +1,7 @@
 //! What all links of a process share: the transport, what has arrived, and how the group stands.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,8 @@ pub(crate) struct Hub {
     pub(crate) rank: usize,
     pub(crate) timeout: Duration,
     state: Mutex<State>,
+    /// Tells the [courier](Self::carry) that there is something to do.
+    courier: Condvar,
 }
 
 /// A view that is to arrive.
@@ -30,7 +32,8 @@ pub(crate) struct Expected {
 
 impl Hub {
     pub(crate) fn new(state: State, device: Arc<dyn Device>, timeout: Duration) -> Self {
-        Self { device, rank: state.rank(), timeout, state: Mutex::new(state) }
+        let rank = state.rank();
+        Self { device, rank, timeout, state: Mutex::new(state), courier: Condvar::new() }
     }
 
     /// Whether the group can go on.
@@ -74,6 +77,35 @@ impl Hub {
                 pace.rest();
             }
         }
+    }
+
+    /// Leaves it to the courier to see what was sent off, while this rank does other things.
+    pub(crate) fn hand_over(&self) {
+        if !self.lock().is_sent() {
+            self.courier.notify_one();
+        }
+    }
+
+    /// Moves on messages that need calls of their sender to arrive, until the run has ended. A thread of its own does
+    /// it, else a peer would wait for them until this rank has computed enough to call its link again.
+    pub(crate) fn carry(&self) {
+        let mut state = self.lock();
+        while !state.is_over() {
+            if state.is_sent() {
+                state = self.courier.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            state.progress();
+            drop(state);
+            std::thread::sleep(ROUND);
+            state = self.lock();
+        }
+    }
+
+    /// Ends the courier.
+    pub(crate) fn dismiss(&self) {
+        self.lock().end();
+        self.courier.notify_one();
     }
 
     /// Names a group. Those of its members who name another hear of both.
@@ -194,4 +226,6 @@ const ANSWER: Duration = Duration::from_millis(500);
 /// Ranks whose time is up together speak one after another, so that the first is heard by the others.
 const TURN: Duration = Duration::from_millis(20);
 const TURNS: usize = 50;
+/// Between two looks of the courier.
+const ROUND: Duration = Duration::from_micros(100);
 const TICK: Duration = Duration::from_millis(1);

@@ -104,7 +104,9 @@ impl Link for MessageLink {
                 Transfer::Receive { to, .. } => expected.push(Expected { route, to: to.clone() }),
             }
         }
-        self.hub.receive(stream, &tag, expected)
+        let received = self.hub.receive(stream, &tag, expected);
+        self.hub.hand_over();
+        received
     }
 
     fn split(&self, members: &[usize]) -> Result<Arc<dyn Link>> {

@@ -124,7 +124,12 @@ impl Transport for Mpi {
             self.sends.push(send(world, to, message, MORE)?);
             message = rest;
         }
-        self.sends.push(send(world, to, message, LAST)?);
+        let mut last = send(world, to, message, LAST)?;
+        last.test()?;
+        // Short ones have left by now.
+        if !last.is_done {
+            self.sends.push(last);
+        }
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::{
     fmt::Display,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -86,6 +87,22 @@ pub fn run<T, E: Display>(
     body: impl FnOnce(Arc<dyn Link>) -> Result<T, E>,
 ) -> Result<T, RunError<E>> {
     let hub = Arc::new(Hub::new(State::new(transport), device, options.timeout));
+    thread::scope(|scope| {
+        let courier = thread::Builder::new().name("courier".into());
+        // Without one messages take longer, and arrive all the same.
+        let _ = courier.spawn_scoped(scope, || hub.carry());
+        let lived = live(&hub, options, body);
+        hub.dismiss();
+        lived
+    })
+}
+
+/// A rank from its link to its end.
+fn live<T, E: Display>(
+    hub: &Arc<Hub>,
+    options: &Options,
+    body: impl FnOnce(Arc<dyn Link>) -> Result<T, E>,
+) -> Result<T, RunError<E>> {
     let link = Arc::new(MessageLink::new(hub.clone()));
     // What others see of a rank that panics is behind locks that stay usable.
     let outcome = catch_unwind(AssertUnwindSafe(|| body(link)));
@@ -96,7 +113,7 @@ pub fn run<T, E: Display>(
     };
     let rank = hub.rank;
     reason.into_iter().for_each(|reason| hub.abort(LinkError::RankFailed { rank, reason }));
-    let Ending { failure, missing } = end(&hub, options.grace);
+    let Ending { failure, missing } = end(hub, options.grace);
     match (outcome, failure) {
         (Ok(Ok(value)), None) => Ok(value),
         (Ok(Ok(_)), Some(error)) => Err(RunError::Link { error: Box::new(error), missing }),

@@ -24,6 +24,7 @@ pub(crate) struct State {
     answers: BTreeMap<usize, Vec<Waiting>>,
     /// How often each rank has said farewell.
     farewells: Vec<u8>,
+    is_over: bool,
 }
 
 /// A group's members, and the rank that named them.
@@ -41,6 +42,7 @@ impl State {
             waiting: None,
             answers: BTreeMap::new(),
             farewells,
+            is_over: false,
         }
     }
 
@@ -163,12 +165,21 @@ impl State {
         self.fail(LinkError::Unreceived { tag: head.tag.leak(), from, to });
     }
 
-    /// Ends the transport; later calls fail.
+    /// Ends the transport.
     pub(crate) fn close(&mut self) -> Outcome<()> {
-        let closed = self.transport.close().map_err(|error| self.broken(&error));
+        self.transport.close().map_err(|error| self.broken(&error))
+    }
+
+    /// Later calls fail.
+    pub(crate) fn end(&mut self) {
         let (doing, reason) = ("a call to a link".to_owned(), "the run has ended".to_owned());
         self.failure.get_or_insert(LinkError::Transport { rank: self.rank(), doing, reason });
-        closed
+        self.is_over = true;
+    }
+
+    /// Whether the run has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
     }
 
     fn take_in(&mut self, Arrival { from, message }: Arrival) {

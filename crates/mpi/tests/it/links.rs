@@ -1,8 +1,15 @@
 //! What links promise: order, groups, and sends that wait for nobody.
 
-use fp8lm_device::Error;
+use std::{
+    collections::VecDeque,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
-use crate::ranks::{Actor, on_all, receive, send, tag, values};
+use fp8lm_device::Error;
+use fp8lm_mpi::{Arrival, Transport, Wires};
+
+use crate::ranks::{Actor, on_all, options, over, receive, send, tag, values};
 
 #[test]
 fn messages_between_two_ranks_are_matched_in_order() {
@@ -85,4 +92,68 @@ fn a_group_that_makes_no_sense_is_refused() {
         "split: rank 1 is not in [0]",
     ];
     assert_eq!(values(ends)[1], expected);
+}
+
+/// As long messages of MPI, which need calls of their sender to arrive.
+#[test]
+fn what_is_sent_arrives_while_its_sender_computes() {
+    let lazy = |end| Lazy { end, waiting: VecDeque::new(), looks: 0 };
+    let ends = over(Wires::among(2).into_iter().map(lazy).collect(), options(), |actor| {
+        let x = actor.bytes(&[7; 3])?;
+        if actor.link.rank() == 0 {
+            // Whoever carries messages on has begun to wait for them.
+            sleep(Duration::from_millis(200));
+            actor.exchange(tag(0), &[send(1, &x)])?;
+            sleep(Duration::from_secs(3));
+            return Ok(Duration::ZERO);
+        }
+        let started = Instant::now();
+        actor.exchange(tag(0), &[receive(0, &x)])?;
+        Ok(started.elapsed())
+    });
+    let waited = values(ends)[1];
+    assert!(waited < Duration::from_secs(2), "it waited {waited:?}");
+}
+
+/// A transport whose messages leave one after the other, at every third look.
+#[derive(Debug)]
+struct Lazy {
+    end: Wires,
+    waiting: VecDeque<(usize, Vec<u8>)>,
+    looks: usize,
+}
+
+type Outcome<T> = std::result::Result<T, fp8lm_mpi::Error>;
+
+impl Transport for Lazy {
+    fn rank(&self) -> usize {
+        self.end.rank()
+    }
+
+    fn size(&self) -> usize {
+        self.end.size()
+    }
+
+    fn send(&mut self, to: usize, message: Vec<u8>) -> Outcome<()> {
+        self.waiting.push_back((to, message));
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Outcome<Option<Arrival>> {
+        self.looks += 1;
+        if self.looks.is_multiple_of(3)
+            && let Some((to, message)) = self.waiting.pop_front()
+        {
+            self.end.send(to, message)?;
+        }
+        self.end.poll()
+    }
+
+    fn outstanding(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn close(&mut self) -> Outcome<()> {
+        self.end.close()
+    }
 }
