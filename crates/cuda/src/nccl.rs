@@ -13,6 +13,7 @@ mod collectives;
 mod comm;
 mod exchange;
 mod link;
+mod making;
 mod operation;
 mod watchdog;
 mod world;

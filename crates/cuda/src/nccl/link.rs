@@ -6,10 +6,10 @@ use std::{
 };
 
 use fp8lm_device::{
-    Collectives, DType, Device, Error as DeviceError, Label, Link, LinkError, Queue, Result,
-    Stream, Tag, Transfer, View,
+    Collectives, Device, Error as DeviceError, Label, Link, LinkError, Queue, Result, Stream, Tag,
+    Transfer, View,
 };
-use nccl_rs::{Communicator, Nccl};
+use nccl_rs::Nccl;
 
 use super::{
     NcclOptions, Seat,
@@ -37,7 +37,7 @@ use crate::{CudaDevice, device::Lane, memory::Bound};
 pub struct NcclLink {
     world: Arc<World>,
     lines: Lines,
-    rank: usize,
+    pub(super) rank: usize,
     /// What this rank sent to itself and has not received yet.
     kept: Arc<Mutex<VecDeque<View>>>,
 }
@@ -94,76 +94,6 @@ impl NcclLink {
         (0..self.size()).filter(|rank| *rank != self.rank).collect()
     }
 
-    /// A communicator among `members`, ranks of this link. All ranks of the link make theirs at the same time.
-    fn split_comm(&self, from: &Arc<Comm>, members: &[usize]) -> Result<Arc<Comm>> {
-        let place = self.expect_members(members)?;
-        // Groups are disjoint, so each has another lowest rank.
-        let color = members.iter().min().copied();
-        let shared = self.shared();
-        shared.check()?;
-        let world_members: Vec<_> = members.iter().map(|member| from.members()[*member]).collect();
-        let operation = Operation::making(&world_members);
-        self.device().context().bind().map_err(crate::error::failed("split"))?;
-        let new = match from.with(|communicator| communicator.split(color, place, None)) {
-            Some(Ok(Some(new))) => shared.add(new, world_members),
-            Some(Err(error)) => {
-                return Err(shared.fail(operation.failed(shared.rank, error.to_string())));
-            }
-            Some(Ok(None)) | None => {
-                shared.check()?;
-                return Err(shared.fail(operation.failed(shared.rank, GONE.into())));
-            }
-        };
-        // The new one comes into being when the old one is ready.
-        shared.settle(from, &operation, from.with(Communicator::async_error))?;
-        shared.settle(&new, &operation, new.with(Communicator::async_error))?;
-        Ok(new)
-    }
-
-    /// Each of `members` is a rank, and stands there once; this rank is one of them. Its new rank.
-    fn expect_members(&self, members: &[usize]) -> Result<usize> {
-        let failed = |text: String| DeviceError::Failed { operation: "split", source: text.into() };
-        for (index, member) in members.iter().enumerate() {
-            self.expect_rank("split", *member)?;
-            if members[..index].contains(member) {
-                return Err(failed(format!("rank {member} is in {members:?} twice")));
-            }
-        }
-        let place = members.iter().position(|member| *member == self.rank);
-        place.ok_or_else(|| failed(format!("rank {} is not in {members:?}", self.rank)))
-    }
-
-    pub(super) fn expect_rank(&self, operation: &'static str, rank: usize) -> Result<()> {
-        if rank < self.size() {
-            return Ok(());
-        }
-        let source = format!("there is no rank {rank} among {}", self.size()).into();
-        Err(DeviceError::Failed { operation, source })
-    }
-
-    /// NCCL connects two ranks at their first transfer, and then one waits for the other. For messages that must not
-    /// be, so all exchange a byte now.
-    fn connect(&self) -> Result<()> {
-        let (device, size) = (self.device(), self.size());
-        let stream = device.stream()?;
-        let memory = device.alloc(stream, size, CONNECTING)?;
-        let bytes = View::new(memory, DType::U8, size);
-        let making = Operation::making(self.comm().members());
-        for from in 0..size {
-            let byte = |rank| bytes.slice(rank, 1);
-            let transfers = match from == self.rank {
-                true => {
-                    let send = |peer| Transfer::Send { peer, from: byte(peer) };
-                    self.others().into_iter().map(send).collect()
-                }
-                false => vec![Transfer::Receive { peer: from, to: byte(from) }],
-            };
-            let number = from as u64;
-            self.exchange(stream, Tag { number, ..making.tag }, &transfers)?;
-        }
-        Ok(())
-    }
-
     /// Has NCCL carry transfers, those of one communicator as one group.
     fn carry(&self, lane: &Lane, tag: Tag, sorted: &Sorted<'_>) -> Result<()> {
         match &self.lines {
@@ -217,7 +147,7 @@ impl NcclLink {
             device.copy(stream, &from, to)?;
         }
         for from in &sorted.kept {
-            let memory = device.alloc(stream, from.bytes(), CONNECTING)?;
+            let memory = device.alloc(stream, from.bytes(), COMMUNICATION)?;
             let copy = View::new(memory, from.dtype(), from.elements());
             device.copy(stream, from, &copy)?;
             kept.push_back(copy);
@@ -290,5 +220,5 @@ fn all_at_once(
     receives.iter().try_for_each(|(to, peer)| calls.receive(to, *peer))
 }
 
-const CONNECTING: Label = Label("communication");
-const GONE: &str = "its communicator is gone";
+/// What messages are kept in.
+pub(super) const COMMUNICATION: Label = Label("communication");

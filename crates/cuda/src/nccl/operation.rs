@@ -58,34 +58,32 @@ impl<P: Point> InFlight<P> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::point::tests::Fake;
 
+    /// An operation of that number, which begins when the point has happened.
+    pub(in crate::nccl) fn flight(number: u64, started: &Fake) -> InFlight<Fake> {
+        let (operation, reduction, elements) = ("all_reduce", None, Some(3));
+        let tag = Tag { operation, reduction, dtype: DType::F32, elements, number };
+        let operation = Operation { tag, peers: vec![1, 2] };
+        let (started, done, since) = (started.clone(), Fake::default(), None);
+        InFlight { operation, comm: 0, started, done, since }
+    }
+
     #[test]
     fn time_counts_from_when_the_stream_has_come_to_it() {
-        let tag = Tag {
-            operation: "all_reduce",
-            reduction: None,
-            dtype: DType::F32,
-            elements: Some(3),
-            number: 7,
-        };
-        let operation = Operation { tag, peers: vec![1, 2] };
         let started = Fake::default();
-        let (done, since) = (Fake::default(), None);
-        let mut flight = InFlight { operation, comm: 0, started: started.clone(), done, since };
+        let mut flight = flight(7, &started);
         let first = Instant::now();
         assert_eq!(flight.started_at(first), None, "work before it is under way");
         started.0.set(true);
         let second = first + Duration::from_secs(1);
         assert_eq!(flight.started_at(second), Some(second));
         assert_eq!(flight.started_at(second + Duration::from_secs(9)), Some(second));
-        assert_eq!(
-            flight.operation.failed(2, "no".into()).to_string(),
-            "rank 2 in all_reduce of f32[3], number 7: no"
-        );
+        let failed = flight.operation.failed(2, "no".into());
+        assert_eq!(failed.to_string(), "rank 2 in all_reduce of f32[3], number 7: no");
     }
 }

@@ -85,3 +85,23 @@ fn longest<P: Point>(
 
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{nccl::operation::tests::flight, point::tests::Fake};
+
+    #[test]
+    fn the_first_of_those_that_are_late_is_blamed() {
+        let (early, late) = (Fake::default(), Fake::default());
+        let mut flights = [flight(0, &late), flight(1, &early), flight(2, &early)];
+        let begun = Instant::now();
+        assert!(longest(&mut flights, begun).is_none(), "none has started");
+        early.0.set(true);
+        longest(&mut flights, begun);
+        late.0.set(true);
+        let now = begun + Duration::from_secs(5);
+        let (operation, waited) = longest(&mut flights, now).unwrap();
+        assert_eq!((operation.tag.number, waited), (1, Duration::from_secs(5)));
+    }
+}

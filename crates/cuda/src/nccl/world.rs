@@ -96,7 +96,10 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        self.close();
+        // A rank that panics waits for nobody.
+        if !thread::panicking() {
+            self.close();
+        }
         self.shared.end();
         // A watchdog that panicked has said so.
         let _ = self.watchdog.take().map(JoinHandle::join);

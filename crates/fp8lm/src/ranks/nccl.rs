@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use fp8lm_cuda::{CudaDevice, NcclLink, NcclOptions, Seat};
-use fp8lm_device::LinkError;
+use fp8lm_device::{Link, LinkError};
 use fp8lm_rendezvous::{Identity, Options, Store, discover, discover_token};
 use fp8lm_trainer::{Place, Plan};
 use nccl_rs::{Nccl, UniqueId};
@@ -40,8 +40,13 @@ pub(super) fn run<T>(
     let timeout = Duration::from_secs(plan.config().parallel.timeout_seconds);
     let store = meet(&identity, timeout)?;
     let seat = seat(&identity, &nccl, &store)?;
-    let link = NcclLink::join(&nccl, &gpu, &seat, options(timeout))?;
-    let done = body(&Place { device: gpu, link: Some(Arc::new(link)) })?;
+    let link: Arc<dyn Link> = Arc::new(NcclLink::join(&nccl, &gpu, &seat, options(timeout))?);
+    let place = Place { device: gpu, link: Some(link.clone()) };
+    let done = body(&place).inspect_err(|error| {
+        // Or this rank would wait for others in what it has begun.
+        let (rank, reason) = (seat.rank, error.to_string());
+        link.abort(LinkError::RankFailed { rank, reason });
+    })?;
     // Who fails does not leave, and is lost to those who still meet.
     store.leave()?;
     Ok(done)
