@@ -90,9 +90,6 @@ pub enum Error {
         /// The status that it returned.
         status: String,
     },
-    /// A call to NCCL failed.
-    #[error(transparent)]
-    Nccl(#[from] nccl_rs::Error),
     /// cuBLASLt has no algorithm for a matrix product.
     #[error("cuBLASLt of CUDA {version} has no algorithm without split K for {plan}")]
     NoAlgorithm {

@@ -42,7 +42,7 @@ pub use device::{Device, Event, Label, Memory, Properties, Stream};
 pub use error::{Error, Result};
 pub use fp8lm_formats::{DType, Element};
 pub use launch::{Arg, Launch};
-pub use link::{Link, Tag, Transfer};
+pub use link::{Link, Tag, Transfer, expect_members, expect_rank};
 pub use link_error::{LinkError, Waiting};
 pub use queue::Queue;
 pub use shape::Shape;

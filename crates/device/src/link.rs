@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{Collectives, DType, LinkError, Queue, Reduction, Result, Stream, View};
+use crate::{Collectives, DType, Error, LinkError, Queue, Reduction, Result, Stream, View};
 
 /// What carries data between the ranks of a group, each of which has its own end of it.
 ///
@@ -47,6 +47,29 @@ pub trait Link: fmt::Debug + Send + Sync {
     /// Ends the group's work: calls that wait, on any rank, and all later ones fail with `error`, unless another came
     /// first.
     fn abort(&self, error: LinkError);
+}
+
+/// An error of `operation` unless there is such a rank among `size`.
+pub fn expect_rank(operation: &'static str, rank: usize, size: usize) -> Result<()> {
+    if rank < size {
+        return Ok(());
+    }
+    let source = format!("there is no rank {rank} among {size}").into();
+    Err(Error::Failed { operation, source })
+}
+
+/// The place of `link`'s rank among `members`, which are ranks of it, each once: its rank in the group.
+pub fn expect_members(link: &dyn Link, members: &[usize]) -> Result<usize> {
+    let wrong = |text: String| Error::Failed { operation: "split", source: text.into() };
+    for (index, member) in members.iter().enumerate() {
+        expect_rank("split", *member, link.size())?;
+        if members[..index].contains(member) {
+            return Err(wrong(format!("rank {member} is in {members:?} twice")));
+        }
+    }
+    let rank = link.rank();
+    let place = members.iter().position(|member| *member == rank);
+    place.ok_or_else(|| wrong(format!("rank {rank} is not in {members:?}")))
 }
 
 /// One movement of data, as one of its two ranks sees it.

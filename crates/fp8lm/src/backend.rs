@@ -8,6 +8,8 @@ use fp8lm_device::Device;
 use fp8lm_host::HostKernels;
 use fp8lm_sim::{Emulator, Options};
 
+use crate::job;
+
 /// A device that can be named on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
@@ -33,10 +35,7 @@ impl Backend {
     pub(crate) fn gpu(&self) -> Result<usize> {
         match self {
             Backend::Cuda(Some(ordinal)) => Ok(*ordinal),
-            _ => {
-                let identity = fp8lm_rendezvous::discover(&|name| env::var(name).ok())?;
-                Ok(identity.map_or(0, |identity| identity.local_rank))
-            }
+            _ => Ok(job::found()?.map_or(0, |identity| identity.local_rank)),
         }
     }
 

@@ -5,9 +5,14 @@ use std::{env, time::Duration};
 use anyhow::{Context, Result};
 use fp8lm_rendezvous::{Identity, Options, Store, discover, discover_token};
 
+/// Which rank this process is, if a launcher's variables say so.
+pub(crate) fn found() -> Result<Option<Identity>> {
+    Ok(discover(&variable)?)
+}
+
 /// Which rank this process is, by its launcher's variables.
 pub(crate) fn identity() -> Result<Identity> {
-    discover(&variable)?.context(
+    found()?.context(
         "no launcher has told this process its rank: expected one that torchrun, srun, mpirun, mpiexec, Kubernetes or \
          fp8lm spawn has started, or RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT to be set",
     )

@@ -68,6 +68,16 @@ fn expect_threads(device: &Backend, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
+/// An error unless a launcher has started a process for each rank.
+fn expect_processes(plan: &Plan, processes: usize) -> Result<()> {
+    let (ranks, mesh) = (plan.ranks(), plan.mesh());
+    ensure!(
+        ranks == processes,
+        "parallel: {mesh} are {ranks} ranks, and the launcher has started {processes} processes; expected one for each"
+    );
+    Ok(())
+}
+
 fn world_options(args: &TrainArgs, plan: &Plan) -> WorldOptions {
     let timeout = Duration::from_secs(plan.config().parallel.timeout_seconds);
     let streams = match args.adversarial {

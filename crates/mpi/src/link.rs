@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fp8lm_device::{Error, Link, LinkError, Result, Stream, Tag, Transfer};
+use fp8lm_device::{Link, LinkError, Result, Stream, Tag, Transfer, expect_members, expect_rank};
 
 use crate::{
     frame::{Route, Split},
@@ -56,27 +56,6 @@ impl MessageLink {
         Route { from, to, channel: self.channel, number }
     }
 
-    fn expect_rank(&self, operation: &'static str, rank: usize) -> Result<()> {
-        if rank < self.members.len() {
-            return Ok(());
-        }
-        let source = format!("there is no rank {rank} among {}", self.members.len()).into();
-        Err(Error::Failed { operation, source })
-    }
-
-    /// Each of `members` is a rank, and stands there once; this rank is one of them. Its new rank.
-    fn expect_members(&self, members: &[usize]) -> Result<usize> {
-        members.iter().try_for_each(|&member| self.expect_rank("split", member))?;
-        let source = |text: String| Error::Failed { operation: "split", source: text.into() };
-        for (index, member) in members.iter().enumerate() {
-            if members[..index].contains(member) {
-                return Err(source(format!("rank {member} is in {members:?} twice")));
-            }
-        }
-        let place = members.iter().position(|&member| member == self.rank);
-        place.ok_or_else(|| source(format!("rank {} is not in {members:?}", self.rank)))
-    }
-
     fn next_split(&self, members: Vec<usize>) -> Split {
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         let number = numbers.splits;
@@ -96,7 +75,8 @@ impl Link for MessageLink {
 
     fn exchange(&self, stream: Stream, tag: Tag, transfers: &[Transfer]) -> Result<()> {
         self.hub.check()?;
-        transfers.iter().try_for_each(|transfer| self.expect_rank("exchange", transfer.peer()))?;
+        let size = self.size();
+        transfers.iter().try_for_each(|transfer| expect_rank("exchange", transfer.peer(), size))?;
         let mut expected = Vec::new();
         for (route, transfer) in self.routes(transfers).into_iter().zip(transfers) {
             match transfer {
@@ -110,7 +90,7 @@ impl Link for MessageLink {
     }
 
     fn split(&self, members: &[usize]) -> Result<Arc<dyn Link>> {
-        let rank = self.expect_members(members)?;
+        let rank = expect_members(self, members)?;
         let members: Vec<_> = members.iter().map(|&member| self.members[member]).collect();
         let split = self.next_split(members.clone());
         let channel = split.of_group();

@@ -96,10 +96,24 @@ impl Store {
     /// # Errors
     /// If nobody has set it when the time is over, or if a rank is gone.
     pub fn get(&self, key: &str) -> Result<Vec<u8>> {
+        self.get_in(key, self.timeout)
+    }
+
+    /// As [`get`](Self::get), but waits no longer than `wait`: none if nobody has set it by then.
+    ///
+    /// # Errors
+    /// If a rank is gone.
+    pub fn get_within(&self, key: &str, wait: Duration) -> Result<Option<Vec<u8>>> {
+        match self.get_in(key, wait) {
+            Err(Error::NotSet { .. }) => Ok(None),
+            value => value.map(Some),
+        }
+    }
+
+    fn get_in(&self, key: &str, wait: Duration) -> Result<Vec<u8>> {
         expect_name("key", key)?;
-        let wait = self.timeout;
         match &self.end {
-            End::Own { board, .. } => board.get(key, &self.caller()),
+            End::Own { board, .. } => board.get(key, &Caller { wait, ..self.caller() }),
             End::Remote(client) => lock(client).value(&Request::Get { key, wait }, wait),
         }
     }

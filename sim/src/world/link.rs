@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fp8lm_device::{Error, Link, LinkError, Result, Stream, Tag, Transfer};
+use fp8lm_device::{Link, LinkError, Result, Stream, Tag, Transfer, expect_members, expect_rank};
 
 use super::{
     call::{Call, Flight},
@@ -60,7 +60,7 @@ impl SimLink {
         let device = &self.rendezvous.emulators[self.world_rank()];
         for transfer in transfers {
             device.expect_own("exchange", stream, transfer.view())?;
-            self.expect_rank("exchange", transfer.peer())?;
+            expect_rank("exchange", transfer.peer(), self.members.len())?;
         }
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(transfers.iter().map(|transfer| self.message(&mut numbers, transfer)).collect())
@@ -75,27 +75,6 @@ impl SimLink {
         let (from, to) = if is_send { (own, peer) } else { (peer, own) };
         let route = Route { channel: self.channel, from, to, number };
         Message { route, is_send, view: transfer.view().clone() }
-    }
-
-    fn expect_rank(&self, operation: &'static str, rank: usize) -> Result<()> {
-        if rank < self.members.len() {
-            return Ok(());
-        }
-        let source = format!("there is no rank {rank} among {}", self.members.len()).into();
-        Err(Error::Failed { operation, source })
-    }
-
-    /// Each of `members` is a rank, and stands there once; this rank is one of them. Its new rank.
-    fn expect_members(&self, members: &[usize]) -> Result<usize> {
-        members.iter().try_for_each(|&member| self.expect_rank("split", member))?;
-        let source = |text: String| Error::Failed { operation: "split", source: text.into() };
-        for (index, member) in members.iter().enumerate() {
-            if members[..index].contains(member) {
-                return Err(source(format!("rank {member} is in {members:?} twice")));
-            }
-        }
-        let place = members.iter().position(|&member| member == self.rank);
-        place.ok_or_else(|| source(format!("rank {} is not in {members:?}", self.rank)))
     }
 
     fn next_split(&self) -> Split {
@@ -128,7 +107,7 @@ impl Link for SimLink {
     }
 
     fn split(&self, members: &[usize]) -> Result<Arc<dyn Link>> {
-        let rank = self.expect_members(members)?;
+        let rank = expect_members(self, members)?;
         let members: Vec<_> = members.iter().map(|&member| self.members[member]).collect();
         let split = self.next_split();
         let channel = self.rendezvous.split(split, self.world_rank(), &members)?;

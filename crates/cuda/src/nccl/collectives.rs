@@ -9,7 +9,8 @@ use std::{
 };
 
 use fp8lm_device::{
-    Collectives, DType, Error, Label, Link, LinkError, Pending, Queue, Reduction, Result, Tag, View,
+    Collectives, DType, Error, Label, Link, LinkError, Pending, Queue, Reduction, Result, Tag,
+    View, expect_rank,
 };
 
 use super::{
@@ -181,7 +182,7 @@ impl Collectives for NcclCollectives {
 
     fn broadcast(&self, queue: &Queue, x: &View, root: usize) -> Result<Pending> {
         let call = Call { operation: "broadcast", reduction: None };
-        self.link.expect_rank(call.operation, root)?;
+        expect_rank(call.operation, root, self.size())?;
         self.follow(queue)?;
         let x = std::slice::from_ref(x);
         self.run(call, x, |on, x| on.broadcast(&x[0], root))?;

@@ -7,7 +7,7 @@ use std::{
 
 use fp8lm_device::{
     Collectives, Device, Error as DeviceError, Label, Link, LinkError, Queue, Result, Stream, Tag,
-    Transfer, View,
+    Transfer, View, expect_members, expect_rank,
 };
 use nccl_rs::Nccl;
 
@@ -167,7 +167,8 @@ impl Link for NcclLink {
 
     fn exchange(&self, stream: Stream, tag: Tag, transfers: &[Transfer]) -> Result<()> {
         self.shared().check()?;
-        transfers.iter().try_for_each(|transfer| self.expect_rank("exchange", transfer.peer()))?;
+        let size = self.size();
+        transfers.iter().try_for_each(|transfer| expect_rank("exchange", transfer.peer(), size))?;
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).len();
         let sorted = Sorted::new(self.rank, transfers, kept);
         let lane = self.device().lane("exchange", stream)?;
@@ -177,7 +178,7 @@ impl Link for NcclLink {
 
     /// A group of all ranks in their order is this one again, on the same communicator.
     fn split(&self, members: &[usize]) -> Result<Arc<dyn Link>> {
-        let rank = self.expect_members(members)?;
+        let rank = expect_members(self, members)?;
         if members.iter().copied().eq(0..self.size()) {
             return Ok(Arc::new(self.clone()));
         }
@@ -186,7 +187,7 @@ impl Link for NcclLink {
     }
 
     fn channel(&self, members: &[usize]) -> Result<Arc<dyn Link>> {
-        let rank = self.expect_members(members)?;
+        let rank = expect_members(self, members)?;
         let first = self.split_comm(self.comm(), members)?;
         let (world, kept) = (self.world.clone(), Arc::default());
         let mut link = Self { world, lines: Lines::Group(first.clone()), rank, kept };

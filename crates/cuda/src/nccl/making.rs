@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fp8lm_device::{DType, Device, Error as DeviceError, Link, Result, Tag, Transfer, View};
+use fp8lm_device::{DType, Device, Link, Result, Tag, Transfer, View, expect_members};
 use nccl_rs::Communicator;
 
 use super::{
@@ -15,7 +15,7 @@ use crate::error::failed;
 impl NcclLink {
     /// A communicator among `members`, ranks of this link. All ranks of the link make theirs at the same time.
     pub(super) fn split_comm(&self, from: &Arc<Comm>, members: &[usize]) -> Result<Arc<Comm>> {
-        let place = self.expect_members(members)?;
+        let place = expect_members(self, members)?;
         // Groups are disjoint, so each has another lowest rank.
         let color = members.iter().min().copied();
         let shared = self.shared();
@@ -26,7 +26,7 @@ impl NcclLink {
         let new = match from.with(|communicator| communicator.split(color, place, None)) {
             Some(Ok(Some(new))) => shared.add(new, world_members),
             Some(Err(error)) => {
-                return Err(shared.fail(operation.failed(shared.rank, error.to_string())));
+                return Err(shared.fail(operation.refused(shared.rank, &error)));
             }
             Some(Ok(None)) | None => {
                 shared.check()?;
@@ -37,27 +37,6 @@ impl NcclLink {
         shared.settle(from, &operation, from.with(Communicator::async_error))?;
         shared.settle(&new, &operation, new.with(Communicator::async_error))?;
         Ok(new)
-    }
-
-    /// Each of `members` is a rank, and stands there once; this rank is one of them. Its new rank.
-    pub(super) fn expect_members(&self, members: &[usize]) -> Result<usize> {
-        let wrong = |text: String| DeviceError::Failed { operation: "split", source: text.into() };
-        for (index, member) in members.iter().enumerate() {
-            self.expect_rank("split", *member)?;
-            if members[..index].contains(member) {
-                return Err(wrong(format!("rank {member} is in {members:?} twice")));
-            }
-        }
-        let place = members.iter().position(|member| *member == self.rank);
-        place.ok_or_else(|| wrong(format!("rank {} is not in {members:?}", self.rank)))
-    }
-
-    pub(super) fn expect_rank(&self, operation: &'static str, rank: usize) -> Result<()> {
-        if rank < self.size() {
-            return Ok(());
-        }
-        let source = format!("there is no rank {rank} among {}", self.size()).into();
-        Err(DeviceError::Failed { operation, source })
     }
 
     /// NCCL connects two ranks at their first transfer, and then one waits for the other. For messages that must not

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use fp8lm_device::{DType, LinkError, Tag, Waiting};
+use nccl_rs::ErrorCode;
 
 use crate::{driver::Event, point::Point};
 
@@ -25,6 +26,17 @@ impl Operation {
     /// What rank `rank` of the world waits for in it.
     pub(super) fn waiting(&self, rank: usize) -> Waiting {
         Waiting::Exchange { rank, tag: self.tag, peers: self.peers.clone() }
+    }
+
+    /// That NCCL refused it on rank `rank` of the world: another start may go better, unless a call is not allowed.
+    pub(super) fn refused(&self, rank: usize, error: &nccl_rs::Error) -> LinkError {
+        let reason = error.to_string();
+        match error {
+            nccl_rs::Error::Call { code, .. } if !NOT_ALLOWED.contains(code) => {
+                self.failed(rank, reason)
+            }
+            _ => LinkError::RankFailed { rank, reason },
+        }
     }
 
     /// That it failed on rank `rank` of the world.
@@ -56,6 +68,9 @@ impl<P: Point> InFlight<P> {
         self.since
     }
 }
+
+/// Two ranks with one GPU are such a case.
+const NOT_ALLOWED: [ErrorCode; 2] = [ErrorCode::InvalidArgument, ErrorCode::InvalidUsage];
 
 #[cfg(test)]
 pub(super) mod tests {

@@ -16,7 +16,7 @@ use super::{
     operation::{InFlight, Operation},
     watchdog,
 };
-use crate::{CudaDevice, Error, device::Lane, driver, error::failed};
+use crate::{CudaDevice, device::Lane, driver, error::failed};
 
 /// A rank's part in the world, until its last link is dropped: then its work is waited for, and what ranks share freed
 /// together with all others.
@@ -53,7 +53,9 @@ impl World {
         let config = Config { blocking: Some(false), ..Config::default() };
         let Seat { unique_id, rank, size } = seat;
         let made = Communicator::init_rank_config(nccl, unique_id, *size, *rank, &config);
-        let communicator = made.map_err(|error| failed("join")(Error::Nccl(error)))?;
+        let members: Vec<_> = (0..*size).collect();
+        let joining = Operation::making(&members);
+        let communicator = made.map_err(|error| joining.refused(*rank, &error))?;
         let shared = Arc::new(Shared {
             nccl: nccl.clone(),
             device: device.clone(),
@@ -65,9 +67,7 @@ impl World {
             has_ended: Mutex::new(false),
             ends: Condvar::new(),
         });
-        let members = (0..*size).collect();
         let comm = shared.add(communicator, members);
-        let joining = Operation::making(comm.members());
         shared.settle(&comm, &joining, comm.with(Communicator::async_error))?;
         let watchdog = watchdog::start(&shared).map_err(|source| {
             let source = Box::new(source);
@@ -164,7 +164,7 @@ impl Shared {
                 Some(Ok(Status::Ready)) => return Ok(()),
                 Some(Ok(Status::InProgress)) => {}
                 Some(Err(error)) => {
-                    return Err(self.fail(operation.failed(self.rank, error.to_string())));
+                    return Err(self.fail(operation.refused(self.rank, &error)));
                 }
                 None => {
                     self.check()?;

@@ -20,7 +20,7 @@ pub(super) fn run<T>(
     body: impl Fn(&Place) -> Result<T> + Sync,
 ) -> Result<T> {
     let mpi = Mpi::start()?;
-    expect_processes(plan, mpi.size())?;
+    super::expect_processes(plan, mpi.size())?;
     let device = open(args, share(plan, mpi.neighbours()), mpi.rank())?;
     let timeout = Duration::from_secs(plan.config().parallel.timeout_seconds);
     let options = fp8lm_mpi::Options { timeout, ..Default::default() };
@@ -28,15 +28,6 @@ pub(super) fn run<T>(
         body(&Place { device, link: Some(link) })
     });
     run.map_err(explain)
-}
-
-fn expect_processes(plan: &Plan, processes: usize) -> Result<()> {
-    let (ranks, mesh) = (plan.ranks(), plan.mesh());
-    ensure!(
-        ranks == processes,
-        "parallel: {mesh} are {ranks} ranks, and the launcher has started {processes} processes; expected one for each"
-    );
-    Ok(())
 }
 
 /// What this process has of its host: its part of the memory, and of the cores that it may run on.
