@@ -25,7 +25,8 @@ impl Operation {
 
     /// What rank `rank` of the world waits for in it.
     pub(super) fn waiting(&self, rank: usize) -> Waiting {
-        Waiting::Exchange { rank, tag: self.tag, peers: self.peers.clone() }
+        let peers = self.peers.iter().copied().filter(|peer| *peer != rank).collect();
+        Waiting::Exchange { rank, tag: self.tag, peers }
     }
 
     /// That NCCL refused it on rank `rank` of the world: another start may go better, unless a call is not allowed.
