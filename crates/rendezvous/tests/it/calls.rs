@@ -35,6 +35,21 @@ fn a_value_is_waited_for() {
     });
 }
 
+#[test]
+fn a_value_that_nobody_sets_in_time_is_none() {
+    Job::new(2).run(|store| {
+        let wait = Duration::from_millis(50);
+        assert_eq!(store.get_within("never", wait).unwrap(), None);
+        store.barrier("asked").unwrap();
+        if store.rank() == 0 {
+            store.set("soon", b"value").unwrap();
+        }
+        let found = store.get_within("soon", Duration::from_secs(60)).unwrap();
+        assert_eq!(found.as_deref(), Some(&b"value"[..]));
+        store.leave().unwrap();
+    });
+}
+
 /// Nobody passes before the last has come, and the name serves again.
 #[test]
 fn a_barrier_waits_for_all() {
