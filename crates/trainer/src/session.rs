@@ -5,7 +5,7 @@ use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use fp8lm_device::{Label, Usage};
@@ -38,6 +38,7 @@ pub struct Session {
     /// Of every rank's memory, as it was last measured.
     usage: Vec<BTreeMap<Label, Usage>>,
     damaged: Vec<Damaged>,
+    stalled: Duration,
 }
 
 #[derive(Debug)]
@@ -122,6 +123,11 @@ impl Session {
         &self.trainer
     }
 
+    /// How long this rank's steps have stood still for checkpoints.
+    pub fn stalled(&self) -> Duration {
+        self.stalled
+    }
+
     /// The run folder's path.
     pub fn path(&self) -> &Path {
         &self.path
@@ -133,8 +139,8 @@ impl Session {
     }
 
     fn new(trainer: Trainer, path: &Path, output: Option<Output>) -> Self {
-        let (usage, damaged) = (Vec::new(), Vec::new());
-        Self { trainer, path: path.to_owned(), output, earlier: 0.0, usage, damaged }
+        let (usage, damaged, stalled) = (Vec::new(), Vec::new(), Duration::ZERO);
+        Self { trainer, path: path.to_owned(), output, earlier: 0.0, usage, damaged, stalled }
     }
 
     fn step(&mut self, started: Instant, observe: &mut dyn FnMut(&Record)) -> Result<()> {
@@ -204,6 +210,13 @@ impl Session {
     }
 
     fn save(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        self.begin_checkpoint()?;
+        self.stalled += begun.elapsed();
+        Ok(())
+    }
+
+    fn begin_checkpoint(&mut self) -> Result<()> {
         let snapshot = self.trainer.snapshot()?;
         let (Some(output), Some(snapshot)) = (&mut self.output, snapshot) else { return Ok(()) };
         Ok(output.checkpoints.begin(&output.metrics, move || snapshot.checkpoint())?)
