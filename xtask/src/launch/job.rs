@@ -53,6 +53,8 @@ impl Job {
         let processes = if link == Link::Threads { 1 } else { mesh.ranks() };
         let processes_per_node = per_node(common, link, processes, &mesh)?;
         let run = build::absolute(&common.run)?;
+        // It stands in comments, where a line that ends is the end of them.
+        ensure!(!run.contains(char::is_control), "--run {run:?}: expected a path of one line");
         let name = common.run.file_name().and_then(|name| name.to_str());
         Ok(Self {
             name: name.context("--run: expected the name of a folder")?.to_owned(),

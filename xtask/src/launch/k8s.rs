@@ -84,6 +84,8 @@ fn head(job: &Job, options: &Options, name: &str) -> String {
             "# It needs a secret: kubectl create secret generic {secret} --from-literal=token=$(openssl rand -hex 32)\n"
         );
     }
+    head +=
+        &format!("# What is there is not changed; to start again: kubectl delete jobset {name}\n");
     let toml = indent(4, &job.toml);
     head + &format!(
         "apiVersion: v1

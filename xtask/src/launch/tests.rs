@@ -154,6 +154,10 @@ fn what_does_not_fit_is_refused_in_a_sentence() {
             refused(&format!("k8s tiny --run /runs/{name} --image i --claim c"), [1, 1, 1]);
         assert!(message.starts_with(&format!("--run .../{name}: expected a name")), "{message}");
     }
+    let line = ["launch", "local", "tiny", "--run", "/a\ntouch b"];
+    let line = Line::try_parse_from(line).unwrap();
+    let error = Job::new(&line.options.launcher, Path::new("/fp8lm"), "").unwrap_err();
+    assert_eq!(error.to_string(), r#"--run "/a\ntouch b": expected a path of one line"#);
     let message = refused("local tiny --run r --processes-per-node 2", [2, 2, 1]);
     assert!(message.starts_with("--processes-per-node 2: expected none"), "{message}");
 }

@@ -18,8 +18,12 @@ struct Place {
 impl Place {
     /// One that knows the configuration `tiny` alone, and otherwise tells what it was started with.
     fn new() -> Self {
+        Self::called("it's a \"$place\" \\ for runs")
+    }
+
+    fn called(name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("it's a \"$place\" \\ for\nruns");
+        let path = folder.path().join(name);
         fs::create_dir(&path).unwrap();
         let place = Self { _folder: folder, path };
         place.program(
@@ -102,7 +106,8 @@ fn shells_read_paths_and_keys_back_as_they_were() {
 
 #[test]
 fn what_starts_a_job_gets_the_text_that_a_dry_run_prints() {
-    let place = Place::new();
+    // Without what Slurm itself reads otherwise.
+    let place = Place::called("it's a \"$place\" for runs");
     place.symlink_to_shell();
     let dry = place.launch("slurm", "tiny", &["--dry-run"]);
     assert!(dry.status.success() && stdout(&dry).starts_with("#!"), "{dry:?}");

@@ -32,7 +32,7 @@ impl Node {
             count == 1 || args.master.is_some(),
             "--nodes {count}: expected --master HOST:PORT, of the first of them"
         );
-        let has_token = env::var_os(TOKEN).is_some();
+        let has_token = env::var_os(TOKEN).is_some_and(|token| !token.is_empty());
         let token = (count == 1 && !has_token).then(Token::random).transpose()?;
         let processes = (!args.mpirun).then_some(args.processes);
         let master = args.master.clone();

@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     ffi::c_int,
-    io,
+    fs, io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -12,20 +12,21 @@ use std::{
 
 use rustix::process::Signal;
 use signal_hook::{
-    consts::{SIGINT, SIGTERM, SIGUSR1},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1},
     flag,
 };
 
 /// Signals to hand on. From now on none of them ends this process.
 #[derive(Debug)]
 pub(super) struct Signals {
-    all: [Caught; 3],
+    all: Vec<Caught>,
     /// What the first of those that stop is handed on as, if it is another signal.
     instead: Cell<Option<Signal>>,
 }
 
 #[derive(Debug)]
 struct Caught {
+    /// What it is handed on as.
     signal: Signal,
     /// Since it was last asked for.
     is_new: Arc<AtomicBool>,
@@ -35,12 +36,14 @@ struct Caught {
 
 impl Signals {
     pub(super) fn catch(instead: Option<Signal>) -> io::Result<Self> {
-        let [int, term, usr1] = [
-            Caught::catch(Signal::INT, SIGINT),
-            Caught::catch(Signal::TERM, SIGTERM),
-            Caught::catch(Signal::USR1, SIGUSR1),
-        ];
-        Ok(Self { all: [int?, term?, usr1?], instead: Cell::new(instead) })
+        let mut signals =
+            vec![(SIGINT, Signal::INT), (SIGTERM, Signal::TERM), (SIGUSR1, Signal::USR1)];
+        if !is_hangup_ignored() {
+            // The terminal has gone, and those who are to save must not write to it.
+            signals.push((SIGHUP, Signal::TERM));
+        }
+        let all = signals.into_iter().map(|(number, signal)| Caught::catch(number, signal));
+        Ok(Self { all: all.collect::<io::Result<_>>()?, instead: Cell::new(instead) })
     }
 
     /// Those that came since the last call, to be handed on.
@@ -63,11 +66,19 @@ impl Signals {
 }
 
 impl Caught {
-    fn catch(signal: Signal, number: c_int) -> io::Result<Self> {
+    fn catch(number: c_int, signal: Signal) -> io::Result<Self> {
         let [is_new, was_seen] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         // In this order: what is new was seen.
         flag::register(number, was_seen.clone())?;
         flag::register(number, is_new.clone())?;
         Ok(Self { signal, is_new, was_seen })
     }
+}
+
+/// Whether whoever started this process wants it to outlive the terminal, as `nohup` does.
+fn is_hangup_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 << (SIGHUP - 1) != 0)
 }
