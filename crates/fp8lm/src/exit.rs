@@ -41,8 +41,9 @@ fn is_broken_pipe(cause: &(dyn Error + 'static)) -> bool {
     cause.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Whether ranks lost one another. A rank that could tell what it ended with was not lost, and ends itself as one whose
-/// error would come again; so do all. Errors that only wrap another one are no links of a chain: they are looked into.
+/// Whether ranks lost one another, which may not come again. A rank that could tell what it ended with was not
+/// lost, and ends itself as one whose error would come again; so do all. Errors that only wrap another one are no
+/// links of a chain: they are looked into.
 fn is_of_link(cause: &(dyn Error + 'static)) -> bool {
     if let Some(error) = cause.downcast_ref::<fp8lm_trainer::Error>() {
         return error.device().is_some_and(|error| is_of_link(error));
@@ -57,8 +58,10 @@ fn is_of_link(cause: &(dyn Error + 'static)) -> bool {
     }
 }
 
+/// Ranks that do not do the same would not do it the next time either.
 fn is_loss(error: &LinkError) -> bool {
-    !matches!(error, LinkError::RankFailed { .. })
+    use LinkError::{Corrupted, TimedOut, Transport};
+    matches!(error, Transport { .. } | TimedOut { .. } | Corrupted { .. })
 }
 
 #[cfg(test)]
@@ -105,7 +108,8 @@ mod tests {
         let text = anyhow::anyhow!("rank 1 failed: it was lost");
         let of_another = LinkError::RankFailed { rank: 1, reason: full.to_string() };
         let of_another = fp8lm_device::Error::from(of_another);
-        for error in [full.into(), missing.into(), text, of_another.into()] {
+        let apart = LinkError::Split { ranks: [0, 1], members: [vec![0, 1], vec![1]] };
+        for error in [full.into(), missing.into(), text, of_another.into(), apart.into()] {
             assert_eq!(Exit::of(&error), Exit::Failed, "{error:?}");
         }
     }

@@ -5,7 +5,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
 };
 
@@ -16,18 +16,42 @@ use signal_hook::{
 
 use crate::exit::Exit;
 
-/// What this process is asked to stop for: 0 is nothing, and of what ranks are asked the largest counts. From now on
-/// SIGINT, SIGTERM and SIGUSR1 end no program but by this; a second SIGINT ends it at once.
-pub(crate) fn asked() -> io::Result<Arc<AtomicUsize>> {
-    let was_interrupted = Arc::new(AtomicBool::new(false));
-    // In this order: the first of the two must not see what the same signal makes the second do.
-    flag::register_conditional_shutdown(SIGINT, Exit::Interrupted as i32, was_interrupted.clone())?;
-    flag::register(SIGINT, was_interrupted)?;
-    let asked = Arc::new(AtomicUsize::new(0));
-    for (index, (signal, _)) in SIGNALS.iter().enumerate() {
-        flag::register_usize(*signal, asked.clone(), index + 1)?;
+/// What this process is asked to do by signals.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    asked: Arc<AtomicUsize>,
+    is_starting: Arc<AtomicBool>,
+}
+
+impl Stop {
+    /// From now on SIGINT, SIGTERM and SIGUSR1 end the program at once until a run has
+    /// [started](Self::started), for there is nothing to save and ranks may wait for others that never come. From then
+    /// on they ask it to stop, and a second SIGINT ends it at once.
+    pub(crate) fn catch() -> io::Result<Self> {
+        let is_starting = Arc::new(AtomicBool::new(true));
+        let stop = Self { asked: Arc::default(), is_starting };
+        let was_interrupted = Arc::new(AtomicBool::new(false));
+        // In this order: the first of the two must not see what the same signal makes the second do.
+        let interrupted = Exit::Interrupted as c_int;
+        flag::register_conditional_shutdown(SIGINT, interrupted, was_interrupted.clone())?;
+        flag::register(SIGINT, was_interrupted)?;
+        for (index, (signal, exit)) in SIGNALS.iter().enumerate() {
+            let is_starting = stop.is_starting.clone();
+            flag::register_conditional_shutdown(*signal, *exit as c_int, is_starting)?;
+            flag::register_usize(*signal, stop.asked.clone(), index + 1)?;
+        }
+        Ok(stop)
     }
-    Ok(asked)
+
+    /// The run looks at what it is asked for from now on.
+    pub(crate) fn started(&self) {
+        self.is_starting.store(false, SeqCst);
+    }
+
+    /// What it is asked to stop for: 0 is nothing, and of what ranks are asked the largest counts.
+    pub(crate) fn asked(&self) -> &AtomicUsize {
+        &self.asked
+    }
 }
 
 /// How a run ends that has stopped, being asked to.

@@ -18,18 +18,19 @@ use fp8lm_trainer::{
 use crate::{
     cli::{ConfigArgs, LinkKind, TrainArgs},
     progress::Progress,
-    ranks, stop,
+    ranks,
+    stop::{self, Stop},
 };
 
 /// Trains, and prints the summary.
 pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
-    let asked = stop::asked()?;
+    let stop = Stop::catch()?;
     expect_folder(args)?;
     let runs = match &args.resume {
         Some(folder) => resume(folder, args)?,
         None => create(args)?,
     };
-    ranks::run(args, &runs[0].plan, |place| train_all(place, &runs, &asked, args.quiet))
+    ranks::run(args, &runs[0].plan, |place| train_all(place, &runs, &stop, args.quiet))
 }
 
 /// Processes that each chose a folder would choose different ones.
@@ -125,11 +126,12 @@ fn with_baseline(run: Run) -> Result<Vec<Run>> {
 }
 
 /// Trains on one rank. The first speaks for all.
-fn train_all(place: &Place, runs: &[Run], asked: &AtomicUsize, quiet: bool) -> Result<ExitCode> {
+fn train_all(place: &Place, runs: &[Run], stop: &Stop, quiet: bool) -> Result<ExitCode> {
     let quiet = quiet || place.rank() > 0;
     let mut sessions = runs.iter().map(|run| run.open(place)).collect::<Result<Vec<_>>>()?;
+    stop.started();
     for session in &mut sessions {
-        if let Ending::Stopped { asked } = train(session, asked, quiet)? {
+        if let Ending::Stopped { asked } = train(session, stop.asked(), quiet)? {
             return Ok(stopped(&sessions[0], asked));
         }
     }

@@ -55,6 +55,12 @@ impl Job {
         let run = build::absolute(&common.run)?;
         // It stands in comments, where a line that ends is the end of them.
         ensure!(!run.contains(char::is_control), "--run {run:?}: expected a path of one line");
+        // In a name of a file it keeps sbatch from filling in the rest, percent signs too.
+        let is_read_by_sbatch = matches!(launcher, Launcher::Slurm { .. });
+        ensure!(
+            !(is_read_by_sbatch && run.contains('\\')),
+            "--run {run}: expected a path without backslashes, which sbatch takes for its own"
+        );
         let name = common.run.file_name().and_then(|name| name.to_str());
         Ok(Self {
             name: name.context("--run: expected the name of a folder")?.to_owned(),

@@ -158,6 +158,11 @@ fn what_does_not_fit_is_refused_in_a_sentence() {
     let line = Line::try_parse_from(line).unwrap();
     let error = Job::new(&line.options.launcher, Path::new("/fp8lm"), "").unwrap_err();
     assert_eq!(error.to_string(), r#"--run "/a\ntouch b": expected a path of one line"#);
+    let message = refused(r"slurm tiny --run /a\b", [1, 1, 1]);
+    assert_eq!(
+        message,
+        r"--run /a\b: expected a path without backslashes, which sbatch takes for its own"
+    );
     let message = refused("local tiny --run r --processes-per-node 2", [2, 2, 1]);
     assert!(message.starts_with("--processes-per-node 2: expected none"), "{message}");
 }

@@ -21,6 +21,11 @@ impl Place {
         Self::called("it's a \"$place\" \\ for runs")
     }
 
+    /// Without what Slurm itself reads otherwise.
+    fn of_slurm() -> Self {
+        Self::called("it's a \"$place\" for runs")
+    }
+
     fn called(name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
@@ -106,8 +111,7 @@ fn shells_read_paths_and_keys_back_as_they_were() {
 
 #[test]
 fn what_starts_a_job_gets_the_text_that_a_dry_run_prints() {
-    // Without what Slurm itself reads otherwise.
-    let place = Place::called("it's a \"$place\" for runs");
+    let place = Place::of_slurm();
     place.symlink_to_shell();
     let dry = place.launch("slurm", "tiny", &["--dry-run"]);
     assert!(dry.status.success() && stdout(&dry).starts_with("#!"), "{dry:?}");
@@ -127,7 +131,7 @@ fn what_starts_a_job_gets_the_text_that_a_dry_run_prints() {
 
 #[test]
 fn a_job_of_slurm_is_shown_from_its_submission_to_its_end() {
-    let place = Place::new();
+    let place = Place::of_slurm();
     place.program("sbatch", "echo 7");
     for (end, code) in [("COMPLETED", 0), ("FAILED", 1)] {
         // It runs when it is looked at first, and has ended at the second look.
@@ -147,7 +151,7 @@ fn a_job_of_slurm_is_shown_from_its_submission_to_its_end() {
 
 #[test]
 fn what_cannot_be_launched_is_told_in_a_sentence() {
-    let place = Place::new();
+    let place = Place::of_slurm();
     let k8s = ["--image", "i", "--claim", "c"];
     for (launcher, tool) in
         [("mpi", "mpirun"), ("torchrun", "torchrun"), ("slurm", "sbatch"), ("k8s", "kubectl")]

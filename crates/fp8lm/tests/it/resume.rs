@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -79,6 +79,23 @@ fn a_second_interrupt_ends_at_once() {
     wait_until("the program ends", || child.try_wait().unwrap().is_some());
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(std::fs::read_dir(run.join("checkpoints")).unwrap().count(), 0);
+}
+
+/// A rank may wait there for others that never come, and has nothing to save.
+#[cfg(unix)]
+#[test]
+fn a_signal_before_the_first_step_ends_at_once() {
+    let folder = tempdir().unwrap();
+    let text = folder.path().join("text");
+    succeed(Command::new("mkfifo").arg(&text));
+    for (signal, code) in [("-INT", 130), ("-TERM", 143), ("-USR1", 75)] {
+        let mut child = train(&folder.path().join("run")).arg("--data").arg(&text).spawn().unwrap();
+        // Opened when the program reads it, which goes on as long as this is open.
+        let _text = std::fs::OpenOptions::new().write(true).open(&text).unwrap();
+        kill(&child, signal);
+        wait_until("the program ends", || child.try_wait().unwrap().is_some());
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{signal}");
+    }
 }
 
 #[test]
