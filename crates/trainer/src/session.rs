@@ -22,6 +22,7 @@ use crate::{
     statistics::Statistics,
 };
 
+mod save;
 mod start;
 
 pub use start::Start;
@@ -80,7 +81,7 @@ impl Session {
     /// are when it returns.
     pub fn run(&mut self, asked: &AtomicUsize, observe: &mut dyn FnMut(&Record)) -> Result<Ending> {
         let ending = self.train(asked, observe)?;
-        self.output.as_mut().map_or(Ok(()), |output| output.checkpoints.finish())?;
+        self.settle()?;
         Ok(ending)
     }
 
@@ -207,19 +208,6 @@ impl Session {
     fn is_logged(&self, step: u64) -> bool {
         let run = &self.trainer.plan().config().run;
         self.is_due(step, run.log_every) || self.is_due(step, run.evaluate_every)
-    }
-
-    fn save(&mut self) -> Result<()> {
-        let begun = Instant::now();
-        self.begin_checkpoint()?;
-        self.stalled += begun.elapsed();
-        Ok(())
-    }
-
-    fn begin_checkpoint(&mut self) -> Result<()> {
-        let snapshot = self.trainer.snapshot()?;
-        let (Some(output), Some(snapshot)) = (&mut self.output, snapshot) else { return Ok(()) };
-        Ok(output.checkpoints.begin(&output.metrics, move || snapshot.checkpoint())?)
     }
 }
 

@@ -32,9 +32,10 @@ impl Snapshot {
     pub(crate) fn checkpoint(self) -> run::Result<Checkpoint> {
         let Self { step, metadata, mut tensors, ranks } = self;
         let mut pieces = Tensors::new();
-        for (rank, bytes) in ranks.iter().enumerate() {
+        // Each rank's bytes are given back as soon as they are decoded.
+        for (rank, bytes) in ranks.into_iter().enumerate() {
             let origin = format!("state of rank {rank}");
-            pieces.extend(checkpoint::decode(bytes, Path::new(&origin))?.tensors);
+            pieces.extend(checkpoint::decode(&bytes, Path::new(&origin))?.tensors);
         }
         tensors.extend(piece::join(pieces));
         Ok(Checkpoint { step, metadata, tensors })

@@ -61,6 +61,11 @@ impl CheckpointWriter {
         }
     }
 
+    /// Whether a checkpoint is under way. If not, [`finish`](Self::finish) waits for nothing.
+    pub fn is_writing(&self) -> bool {
+        self.under_way.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Waits until all is written.
     pub fn finish(&mut self) -> Result<()> {
         let Some(thread) = self.under_way.take() else { return Ok(()) };
