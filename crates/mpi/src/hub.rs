@@ -177,7 +177,7 @@ impl Hub {
     /// `grace` at most.
     pub(crate) fn end(&self, grace: Duration) -> Ending {
         let mut ending = self.part(1, grace);
-        if ending.missing.is_empty() {
+        if ending.is_over {
             // All that was sent to this rank is there, so what is left will never be received. A second farewell waits
             // for those who find out.
             self.lock().expect_nothing_left();
@@ -194,19 +194,19 @@ impl Hub {
         loop {
             let mut state = self.lock();
             state.progress();
-            let missing = state.missing(times);
+            let (missing, is_over) = (state.missing(times), state.has_ended(times));
             let failure = state.check().err();
             if failure.is_some() {
                 failed.get_or_insert_with(Instant::now);
             }
             let is_late = failed.is_some_and(|failed| failed.elapsed() >= grace);
-            if is_late || (missing.is_empty() && state.is_sent()) {
-                return Ending { failure, missing };
+            if is_late || is_over {
+                return Ending { failure, missing, is_over };
             }
             drop(state);
             if failure.is_none() && started.elapsed() >= self.timeout {
                 // What it fails with is found in the next round.
-                let _ = self.time_out(|state| state.missing(times).is_empty());
+                let _ = self.time_out(|state| state.has_ended(times));
             }
             pace.rest();
         }
@@ -219,6 +219,8 @@ pub(crate) struct Ending {
     pub(crate) failure: Option<LinkError>,
     /// Ranks that have not ended.
     pub(crate) missing: Vec<usize>,
+    /// Whether nothing is under way, to this rank or from it.
+    pub(crate) is_over: bool,
 }
 
 /// Waiting is over after as long as a rank that computes needs to look, at most.

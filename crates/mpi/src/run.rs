@@ -113,7 +113,7 @@ fn live<T, E: Display>(
     };
     let rank = hub.rank;
     reason.into_iter().for_each(|reason| hub.abort(LinkError::RankFailed { rank, reason }));
-    let Ending { failure, missing } = end(hub, options.grace);
+    let Ending { failure, missing, .. } = end(hub, options.grace);
     match (outcome, failure) {
         (Ok(Ok(value)), None) => Ok(value),
         (Ok(Ok(_)), Some(error)) => Err(RunError::Link { error: Box::new(error), missing }),
@@ -125,7 +125,7 @@ fn live<T, E: Display>(
 /// Waits for all to end, and closes the transport if they do.
 fn end(hub: &Hub, grace: Duration) -> Ending {
     let mut ending = hub.end(grace);
-    if ending.missing.is_empty() {
+    if ending.is_over {
         let closed = hub.lock().close();
         ending.failure = ending.failure.or(closed.err());
     }

@@ -156,6 +156,11 @@ impl State {
         (0..self.size()).filter(is_missing).collect()
     }
 
+    /// Whether all others have said farewell so often, and all messages to them have left.
+    pub(crate) fn has_ended(&self, times: u8) -> bool {
+        self.missing(times).is_empty() && self.is_sent()
+    }
+
     /// Fails if a view has arrived that nobody has received.
     pub(crate) fn expect_nothing_left(&mut self) {
         let Some(route) = self.inbox.keys().min().copied() else { return };

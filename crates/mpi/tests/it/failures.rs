@@ -196,7 +196,20 @@ fn what_is_no_message_is_no_panic() {
     }
 }
 
-/// A transport that damages the first message that it sends.
+#[test]
+fn what_does_not_leave_holds_up_the_end_for_the_time_out_and_no_longer() {
+    let ends = Wires::among(2).into_iter().enumerate().map(|(rank, end)| {
+        let damage = if rank == 0 { Damage::Stuck } else { Damage::Done };
+        Wire { end, damage }
+    });
+    let short = Duration::from_millis(200);
+    let (started, options) = (Instant::now(), Options { timeout: short, grace: short });
+    let ends = over(ends.collect(), options, |_| Ok(()));
+    assert!(matches!(ends[0], Err(RunError::Link { .. })), "{ends:?}");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
+/// A transport with a flaw.
 #[derive(Debug)]
 struct Wire {
     end: Wires,
@@ -205,8 +218,12 @@ struct Wire {
 
 #[derive(Debug)]
 enum Damage {
+    /// The first message that it sends has another last byte.
     Flip,
+    /// It is so short.
     Cut(usize),
+    /// A message of its own never leaves, so it cannot be closed.
+    Stuck,
     Done,
 }
 
@@ -224,10 +241,13 @@ impl Transport for Wire {
         to: usize,
         mut message: Vec<u8>,
     ) -> std::result::Result<(), fp8lm_mpi::Error> {
+        if let Damage::Stuck = self.damage {
+            return self.end.send(to, message);
+        }
         match std::mem::replace(&mut self.damage, Damage::Done) {
             Damage::Flip => message.last_mut().into_iter().for_each(|byte| *byte ^= 4),
             Damage::Cut(length) => message.truncate(length),
-            Damage::Done => {}
+            Damage::Stuck | Damage::Done => {}
         }
         self.end.send(to, message)
     }
@@ -237,10 +257,11 @@ impl Transport for Wire {
     }
 
     fn outstanding(&self) -> usize {
-        self.end.outstanding()
+        self.end.outstanding() + usize::from(matches!(self.damage, Damage::Stuck))
     }
 
     fn close(&mut self) -> std::result::Result<(), fp8lm_mpi::Error> {
+        assert!(!matches!(self.damage, Damage::Stuck), "it is closed while a message is under way");
         self.end.close()
     }
 }
