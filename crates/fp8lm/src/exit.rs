@@ -12,8 +12,8 @@ pub(crate) enum Exit {
     Done = 0,
     /// An error that would come again, of this rank or of another.
     Failed = 1,
-    /// To be started again: the time was up and the run is saved, or ranks lost one another. The `EX_TEMPFAIL` of
-    /// `sysexits.h`.
+    /// To be started again: the time was up and the run is saved, ranks lost one another, or an earlier start still
+    /// has the folder. The `EX_TEMPFAIL` of `sysexits.h`.
     Again = 75,
     /// Ctrl-C stopped a run, which is saved. What shells report for a program that Ctrl-C ended.
     Interrupted = 130,
@@ -27,7 +27,7 @@ impl Exit {
         if error.chain().any(is_broken_pipe) {
             return Self::Done;
         }
-        if error.chain().any(is_of_link) { Self::Again } else { Self::Failed }
+        if error.chain().any(is_temporary) { Self::Again } else { Self::Failed }
     }
 }
 
@@ -41,19 +41,19 @@ fn is_broken_pipe(cause: &(dyn Error + 'static)) -> bool {
     cause.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Whether ranks lost one another, which may not come again. A rank that could tell what it ended with was not
-/// lost, and ends itself as one whose error would come again; so do all. Errors that only wrap another one are no
-/// links of a chain: they are looked into.
-fn is_of_link(cause: &(dyn Error + 'static)) -> bool {
+/// Whether ranks lost one another, or an earlier start still has the folder, which may not come again. A rank that
+/// could tell what it ended with was not lost, and ends itself as one whose error would come again; so do all. Errors
+/// that only wrap another one are no links of a chain: they are looked into.
+fn is_temporary(cause: &(dyn Error + 'static)) -> bool {
     if let Some(error) = cause.downcast_ref::<fp8lm_trainer::Error>() {
-        return error.device().is_some_and(|error| is_of_link(error));
+        return error.is_temporary() || error.device().is_some_and(|error| is_temporary(error));
     }
     if let Some(error) = cause.downcast_ref::<fp8lm_rendezvous::Error>() {
         return error.is_temporary();
     }
     match cause.downcast_ref::<fp8lm_device::Error>() {
         Some(fp8lm_device::Error::Link(error)) => is_loss(error),
-        Some(fp8lm_device::Error::Failed { source, .. }) => is_of_link(&**source),
+        Some(fp8lm_device::Error::Failed { source, .. }) => is_temporary(&**source),
         _ => cause.downcast_ref().is_some_and(is_loss),
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong in a run.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use fp8lm_device::Label;
 
@@ -97,6 +97,14 @@ pub enum Error {
         /// Its value now.
         now: String,
     },
+    /// A process of an earlier start still has the folder of a run that is started again.
+    #[error("{path} was in use by another process for {waited:?}, and still is")]
+    InUse {
+        /// The run folder.
+        path: PathBuf,
+        /// How long the first rank has waited for it.
+        waited: Duration,
+    },
     /// What another rank told cannot be read.
     #[error("what a rank told of its casts: {0}")]
     Told(#[from] serde_json::Error),
@@ -112,6 +120,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it may not come again when the same is tried once more. What a device or its link said is asked itself.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::InUse { .. })
+    }
+
     /// What the device or its link said, if that is what went wrong.
     pub fn device(&self) -> Option<&fp8lm_device::Error> {
         match self {

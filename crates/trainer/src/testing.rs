@@ -10,16 +10,25 @@ pub(crate) fn on_ranks<T: Send>(
     steps: usize,
     body: impl Fn(&mut Trainer) -> Result<T> + Sync,
 ) -> Vec<T> {
-    let sets: Vec<_> = sets.iter().map(|set| (*set).to_owned()).collect();
-    let config = Config::load("tiny", None, &sets).expect("a configuration");
-    let plan = Plan::new(config).expect("a plan");
-    let options = WorldOptions { ranks: plan.ranks(), ..Default::default() };
-    let ends = World::new(&Emulator::default(), options).run(|Rank { device, link }| {
-        let mut trainer = Trainer::join(&Place { device, link: Some(link) }, plan.clone())?;
+    at_places(sets, |place, plan| {
+        let mut trainer = Trainer::join(place, plan.clone())?;
         for _ in 0..steps {
             trainer.step()?;
         }
         body(&mut trainer)
-    });
+    })
+}
+
+/// What each rank returns of `tiny` with these settings.
+pub(crate) fn at_places<T: Send>(
+    sets: &[&str],
+    body: impl Fn(&Place, &Plan) -> Result<T> + Sync,
+) -> Vec<T> {
+    let sets: Vec<_> = sets.iter().map(|set| (*set).to_owned()).collect();
+    let config = Config::load("tiny", None, &sets).expect("a configuration");
+    let plan = Plan::new(config).expect("a plan");
+    let options = WorldOptions { ranks: plan.ranks(), ..Default::default() };
+    let ends = World::new(&Emulator::default(), options)
+        .run(|Rank { device, link }| body(&Place { device, link: Some(link) }, &plan));
     ends.expect("ranks train")
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use fp8lm_trainer::run::checkpoint;
+use fp8lm_trainer::run::{RunFolder, checkpoint};
 use tempfile::tempdir;
 
 use crate::{
@@ -206,6 +206,20 @@ fn ranks_may_change_where_a_run_is_elastic() {
     };
     assert_eq!(losses(&elastic), losses(&whole));
     assert!(bytes(&elastic, 40) == bytes(&whole, 40), "the last checkpoints differ");
+}
+
+/// Whoever starts the run again does so once more, for the other process is about to end.
+#[test]
+fn a_folder_that_is_still_in_use_is_worth_another_start() {
+    let folder = tempdir().unwrap();
+    let sets = ["run.steps=2", "parallel.data=2", "parallel.timeout_seconds=1"];
+    told(folder.path(), &sets);
+    let other = RunFolder::resume(folder.path()).unwrap();
+    let output = restart(folder.path(), &sets).output().unwrap();
+    assert_eq!(output.status.code(), Some(75), "{}", stderr(&output));
+    assert!(stderr(&output).contains("in use by another process for 500ms"), "{}", stderr(&output));
+    drop(other);
+    told(folder.path(), &sets);
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! How a run is taken up: begun, gone on with, or whichever of both its folder asks for.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use super::{Output, Session};
 use crate::{
     Config, Error, Place, Plan, Result, Trainer,
     run::{
-        RunFolder,
+        self, RunFolder,
         checkpoint::{self, Checkpoint, Damaged},
     },
 };
@@ -22,7 +26,8 @@ pub enum Start {
     Either,
     /// By whatever starts the same run again and again: as [`Either`](Self::Either), but from the newest checkpoint
     /// that is whole, and only if the configuration is the same. Under `parallel.elastic` the number of data-parallel
-    /// ranks may be another.
+    /// ranks may be another. Where a process of an earlier start still has the folder, for half of
+    /// `parallel.timeout_seconds`, this waits for it; after that, all ranks end with [`Error::InUse`].
     Restart,
 }
 
@@ -41,11 +46,14 @@ impl Session {
         let config = plan.config().to_toml()?;
         let mut trainer = Trainer::join(place, plan)?;
         let found = match place.rank() {
-            0 => Some(Found::look(path, trainer.plan(), start)?),
+            0 => Found::wait(path, trainer.plan(), start)?,
             _ => None,
         };
-        let step = found.as_ref().and_then(|found| found.from.as_ref()).map(|(_, from)| from.step);
-        let step = trainer.hear_first(step)?;
+        let step = trainer.hear_first(found.as_ref().map_or(Some(IN_USE), Found::step))?;
+        if step == Some(IN_USE) {
+            let (path, waited) = (path.to_owned(), patience(trainer.plan()));
+            return Err(Error::InUse { path, waited });
+        }
         let Some(Found { folder, is_new, from, damaged }) = found else {
             if let Some(step) = step {
                 let path = checkpoint::path(&RunFolder::checkpoints_of(path), step);
@@ -75,6 +83,26 @@ impl Session {
 }
 
 impl Found {
+    /// What there is; for a restart nothing, if another process has the folder for too long.
+    fn wait(path: &Path, plan: &Plan, start: Start) -> Result<Option<Self>> {
+        let until = Instant::now() + patience(plan);
+        loop {
+            match Self::look(path, plan, start) {
+                Err(Error::Run(run::Error::RunLocked { .. })) if start == Start::Restart => {}
+                found => return found.map(Some),
+            }
+            if Instant::now() > until {
+                return Ok(None);
+            }
+            sleep(PAUSE);
+        }
+    }
+
+    /// The step to go on from.
+    fn step(&self) -> Option<u64> {
+        self.from.as_ref().map(|(_, from)| from.step)
+    }
+
     fn look(path: &Path, plan: &Plan, start: Start) -> Result<Self> {
         let is_new = match start {
             Start::New => true,
@@ -99,6 +127,11 @@ impl Found {
     }
 }
 
+/// For how long a restart waits for the folder. The other ranks wait for the first one no longer than twice that.
+fn patience(plan: &Plan) -> Duration {
+    Duration::from_secs(plan.config().parallel.timeout_seconds) / 2
+}
+
 /// An error unless a run goes on as it was begun.
 fn expect_same(path: &Path, config: &Config) -> Result<()> {
     let before = Config::of_run(path, &[], None)?;
@@ -109,5 +142,57 @@ fn expect_same(path: &Path, config: &Config) -> Result<()> {
     match config.change_since(&before)? {
         Some([key, was, now]) => Err(Error::Changed { path, key, was, now }),
         None => Ok(()),
+    }
+}
+
+/// Instead of a step, that another process has the folder.
+const IN_USE: u64 = u64::MAX - 1;
+
+/// Between two tries to lock the folder.
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use std::thread::spawn;
+
+    use super::*;
+    use crate::testing::at_places;
+
+    /// What each of two ranks meets that start the run again.
+    fn restart(path: &Path, timeout: &str) -> Vec<Result<()>> {
+        let sets = ["parallel.data=2", timeout];
+        let open = |place: &Place, plan: &Plan| {
+            Ok(Session::open(path, place, plan.clone(), Start::Restart).map(|_| ()))
+        };
+        at_places(&sets, open)
+    }
+
+    fn lock(path: &Path) -> RunFolder {
+        let config = Config::load("tiny", None, &["parallel.data=2".to_owned()]).unwrap();
+        RunFolder::create(path, &config.to_toml().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_restart_waits_for_the_folder_of_a_process_that_is_about_to_end() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = lock(parent.path());
+        let other = spawn(move || {
+            sleep(Duration::from_millis(500));
+            drop(folder);
+        });
+        for end in restart(parent.path(), "parallel.timeout_seconds=60") {
+            end.unwrap();
+        }
+        other.join().unwrap();
+    }
+
+    #[test]
+    fn all_ranks_say_that_the_folder_is_in_use() {
+        let parent = tempfile::tempdir().unwrap();
+        let _folder = lock(parent.path());
+        for end in restart(parent.path(), "parallel.timeout_seconds=1") {
+            let Err(Error::InUse { path, waited }) = end else { panic!("{end:?}") };
+            assert_eq!((path.as_path(), waited), (parent.path(), Duration::from_millis(500)));
+        }
     }
 }
