@@ -22,15 +22,23 @@ pub(crate) fn run(args: &RendezvousArgs) -> Result<ExitCode> {
     let identity = job::identity()?;
     let store = job::join(&identity, Duration::from_secs(args.timeout))?;
     let seconds = start.elapsed().as_secs_f64();
+    let gpu = gpu(&identity, args);
     let nccl = Nccl::load().map_err(|error| error.to_string());
     let unique_id = exchange(&store, &nccl)?;
-    let card = Card::new(&identity, args, &nccl, &unique_id);
+    let card = Card::new(&identity, gpu, &nccl, &unique_id);
     store.set(&key(store.rank()), card.to_text().as_bytes())?;
     let met =
         format!("{} ranks of {} met in {seconds:.2} s", identity.world_size, identity.launcher);
     let outcome = if store.rank() == 0 { report(&store, &met) } else { Ok(()) };
     store.leave()?;
     outcome.map(|()| Exit::Done.into())
+}
+
+/// The GPU of the rank, by its name. Whoever looks for it opens what the folders hold, NCCL's library too.
+fn gpu(identity: &Identity, args: &RendezvousArgs) -> String {
+    let gpu = Backend::Cuda(Some(identity.local_rank));
+    let gpu = gpu.open(Options::default(), &args.libraries.folders);
+    gpu.map_or("none".into(), |gpu| gpu.properties().name.clone())
 }
 
 /// The bytes of a unique id that the first rank has made, where it has NCCL.
@@ -59,20 +67,13 @@ struct Card {
 }
 
 impl Card {
-    fn new(
-        identity: &Identity,
-        args: &RendezvousArgs,
-        nccl: &Result<Nccl, String>,
-        id: &[u8],
-    ) -> Self {
-        let gpu = Backend::Cuda(Some(identity.local_rank))
-            .open(Options::default(), &args.libraries.folders);
+    fn new(identity: &Identity, gpu: String, nccl: &Result<Nccl, String>, id: &[u8]) -> Self {
         let found = nccl.as_ref();
         Self {
             host: gethostname::gethostname().to_string_lossy().into_owned(),
             process: process::id().to_string(),
             local_rank: identity.local_rank.to_string(),
-            gpu: gpu.map_or("none".into(), |gpu| gpu.properties().name.clone()),
+            gpu,
             nccl: found.map_or("none".into(), |nccl| nccl.version().to_string()),
             why_not: found.err().cloned().unwrap_or_default(),
             hash: if id.is_empty() { "-".into() } else { format!("{:016x}", xxh3_64(id)) },
