@@ -1,7 +1,6 @@
 //! A Slurm of this machine alone, and the jobs that it is handed.
 
 use std::{
-    env,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -64,7 +63,8 @@ impl Cluster {
         run: &Path,
         options: &[&str],
     ) -> Result<Submitted<'_>> {
-        let mut launch = self.command(env::current_exe()?);
+        // By its path, for tests that were built before this one may have put another file in this program's place.
+        let mut launch = self.command(cargo::target()?.join("debug/xtask"));
         launch.args(["launch", "slurm", "quickstart", "--wait"]);
         launch.arg("--program").arg(program).arg("--run").arg(run).args(options);
         let launch = launch.stdin(Stdio::null()).spawn()?;
